@@ -1,0 +1,1 @@
+//! Graceful restarts for network services.

@@ -1,0 +1,3 @@
+//! TCP echo.
+
+fn main() {}

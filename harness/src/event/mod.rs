@@ -1,0 +1,24 @@
+//! What happened, in words that every part of the harness shares.
+//!
+//! [`Recording`] is the narrow waist: load, chaos and observers only write
+//! it, the verdict and the reports only read it. It can be stored and judged
+//! again. Nothing here decides whether something was good or bad, but for
+//! [`Fate`], which says how one operation of one client ended.
+
+mod fate;
+mod fault;
+mod kernel;
+mod operation;
+mod process;
+mod progress;
+mod recording;
+mod sightings;
+
+pub use fate::{Fate, Harm};
+pub use fault::FaultRecord;
+pub use kernel::{Counters, KernelLedger, Scope};
+pub use operation::{Connection, OpKind, Operation, Served};
+pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
+pub use progress::Progress;
+pub use recording::{Observer, Recording, Timeline, VERSION};
+pub use sightings::Sightings;

@@ -1,0 +1,5 @@
+//! What is to be run and what must hold: from a file to a [`Plan`].
+
+pub mod plan;
+
+pub use plan::Plan;

@@ -1,0 +1,240 @@
+//! The validated scenario: no option is left open, and nobody else sees the
+//! file it came from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::event::Harm;
+
+/// One run, decided in every detail but for what chance the seed draws.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// The scenario's name.
+    pub name: String,
+    /// What it is about, in a sentence.
+    pub about: String,
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Everything random in the run is drawn from this.
+    pub seed: u64,
+    /// The server under test.
+    pub target: Target,
+    /// Where its traffic runs.
+    pub network: Network,
+    /// How long each phase takes.
+    pub phases: Phases,
+    /// The client populations, all at once.
+    pub loads: Vec<Load>,
+    /// The upgrades; `None`: the server is left alone.
+    pub upgrades: Option<Upgrades>,
+    /// The faults.
+    pub faults: Vec<Fault>,
+    /// What must have been seen for a verdict to mean anything.
+    pub coverage: Coverage,
+    /// What the observer must have managed for a verdict to mean anything.
+    pub limits: ObserverLimits,
+}
+
+/// The server under test.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Target {
+    /// Program and arguments. May contain `{bin:NAME}` (a binary of this Cargo
+    /// workspace, built before the run, or found beside the harness or on PATH),
+    /// `{addr}` (the address and port the load goes to) and `{dir}` (a fresh,
+    /// private directory). No other placeholder gets past validation.
+    pub command: Vec<String>,
+    /// The literal text around the numbers in the server's greeting line, with
+    /// `{generation}` and `{pid}` where the numbers stand; `None`: the server
+    /// sends no greeting, and nothing is known of who answered.
+    pub greeting: Option<String>,
+    /// How an upgrade is asked for.
+    pub trigger: Trigger,
+    /// The signal that asks the serving process to stop.
+    pub stop_signal: Signal,
+    /// The first answer must come within this time of the start, and of each trigger.
+    pub ready_timeout: Duration,
+    /// A generation must be gone this long after its last connection ended.
+    pub drain_timeout: Duration,
+    /// The directory (`{dir}/…`) in which each generation leaves `PID.json`, its
+    /// [`crate::event::ServerLedger`], when it ends. `None`: no server ledger; the laws that
+    /// need it are reported as not checked.
+    pub ledger: Option<String>,
+}
+
+/// A signal, as scenarios name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "signal(7) documents them")]
+pub enum Signal {
+    SigHup,
+    SigInt,
+    SigQuit,
+    SigTerm,
+    SigUsr1,
+    SigUsr2,
+    SigWinch,
+}
+
+/// How an upgrade is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Trigger {
+    /// The signal.
+    pub signal: Signal,
+    /// Who gets it.
+    pub to: Addressee,
+}
+
+/// Who gets the trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Addressee {
+    /// The process that serves now: the newest that answered a client.
+    Serving,
+    /// The process that the harness started: a supervisor of the servers.
+    Main,
+}
+
+/// Where the traffic runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Network {
+    /// A namespace of the run's own, or the machine's (which taints the evidence).
+    pub namespace: Namespace,
+    /// Settings written under `/proc/sys/` before the start: (`net.ipv4.x`, value).
+    /// Only in a private namespace.
+    pub sysctl: Vec<(String, String)>,
+}
+
+/// Whose network the run uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Namespace {
+    /// A new network namespace.
+    Private,
+    /// The machine's own; counters are tainted, so kernel evidence is not checked.
+    Host,
+}
+
+/// How long each phase takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Phases {
+    /// Load without judging latency.
+    pub warmup: Duration,
+    /// Load without upgrades: what "normal" is.
+    pub baseline: Duration,
+    /// Load with upgrades and faults. An upgrade under way at the end is finished.
+    pub storm: Duration,
+    /// Load without upgrades again.
+    pub settle: Duration,
+}
+
+/// One population of clients.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Load {
+    /// Its name in reports.
+    pub name: String,
+    /// What its clients do.
+    pub kind: LoadKind,
+    /// Operations per second, over the whole population, open-loop: connections
+    /// for churn, requests for kept connections.
+    pub rate: f64,
+    /// How the intended times are spread.
+    pub arrivals: Arrivals,
+    /// Size of a request's payload, bytes, drawn evenly from this range (inclusive).
+    pub payload: (usize, usize),
+    /// An operation that takes longer than this has failed.
+    pub timeout: Duration,
+    /// A first byte later than this after the handshake is a stall.
+    pub stall: Duration,
+}
+
+/// What the clients of a population do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadKind {
+    /// One connection per request.
+    Churn,
+    /// Connections that are kept for `lifetime` and then closed by the client
+    /// and opened anew.
+    KeepAlive {
+        /// How many at once.
+        connections: usize,
+        /// How long each is kept. The first of each slot is cut short by chance,
+        /// so that they do not all end together.
+        lifetime: Duration,
+    },
+}
+
+/// How intended times are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// At equal distances.
+    Uniform,
+    /// At random, independent of one another, as many clients would.
+    Poisson,
+}
+
+/// The upgrades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Upgrades {
+    /// From one trigger to the next at the least; zero is back-to-back: the next
+    /// trigger follows the first answer of the new generation.
+    pub every: Duration,
+    /// Processes of the subject alive at once; a trigger waits until there are fewer.
+    pub max_alive: usize,
+}
+
+/// What a fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// SIGKILL of the successor at a random moment between its exec and its readiness.
+    KillBeforeReady,
+}
+
+impl FaultKind {
+    /// The catalogue's id.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::KillBeforeReady => "C04",
+        }
+    }
+}
+
+/// A fault, and which upgrades it hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// What it does.
+    pub kind: FaultKind,
+    /// It hits every upgrade whose number is a multiple of this.
+    pub every: u64,
+}
+
+/// What must have been seen for a verdict to mean anything. Unmet: inconclusive.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Coverage {
+    /// Upgrades that completed.
+    pub upgrades: u64,
+    /// Connections, over all populations.
+    pub connections: u64,
+    /// Connections dispatched while an upgrade was under way, per completed upgrade, on
+    /// average. Below this a loss at the hand-over would go unseen.
+    pub connections_per_upgrade: f64,
+    /// Faults delivered, of each kind.
+    pub faults: u64,
+    /// Harm that is expected and does not fail the run. Empty but for plans
+    /// whose faults cannot but hurt.
+    pub tolerated: Vec<Harm>,
+}
+
+/// What the observer must have managed. Unmet: inconclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ObserverLimits {
+    /// 99th percentile of dispatched − intended.
+    pub lateness_p99: Duration,
+    /// Longest time a thread of the harness was not woken.
+    pub hiccup_max: Duration,
+}
