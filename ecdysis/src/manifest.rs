@@ -1,0 +1,399 @@
+//! The manifest: which descriptor is which. Bytes in, bytes out, no I/O.
+//!
+//! It begins with the list that the published crate 1.1.1 writes and reads
+//! (bincode 1.3: little-endian, fixed-size integers, lengths of 64 bits; see
+//! bincode's specification), so that either can start the other:
+//!
+//! ```text
+//! list    u64 count, then for each socket: i32 descriptor, u32 kind, payload
+//! kind    0 unix, 1 TCP, 2 UDP, 3 unnamed unix datagram, 4 unix seqpacket
+//! payload 0, 4: u8 present, u64 length, path    3: u64 length, name
+//!         1, 2: u32 family (0, 1), 4 or 16 bytes of address, u16 port
+//! ```
+//!
+//! Ours goes on where the published one ends the pipe: a magic, a version, a
+//! length and a self-describing body in JSON. It says what the list cannot:
+//! the generation, scope ids, paths that are not UTF-8, sockets of kinds that
+//! the list has no number for.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::socket::SocketKey;
+
+/// Begins our own part. The last byte keeps it from being text.
+const MAGIC: [u8; 8] = *b"ecdysis\0";
+
+/// Raised when a reader of the old body would misunderstand the new one. New
+/// members of the body need no new version: an old reader passes over them.
+const VERSION: u16 = 1;
+
+/// No manifest is larger; more is not believed.
+const MOST: usize = 16 << 20;
+
+/// What the predecessor tells.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Manifest {
+    /// The generation that the reader is to be.
+    pub(crate) generation: u64,
+    /// The sockets, by descriptor number in the reader.
+    pub(crate) sockets: Vec<(i32, SocketKey)>,
+}
+
+/// Who wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// This library: it will say *go* and *settled* on the same pipe.
+    Ours,
+    /// The published crate: nothing follows.
+    Published,
+}
+
+/// How far the bytes so far go.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decoded {
+    /// Not far enough.
+    Incomplete,
+    /// The whole manifest is there, and this many bytes were its.
+    Whole(Manifest, Dialect, usize),
+}
+
+/// Why bytes are no manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    generation: u64,
+    sockets: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    fd: i32,
+    socket: Value,
+}
+
+/// A socket as the body has it. Paths are bytes: they need not be UTF-8.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Described {
+    Tcp { address: SocketAddr },
+    Udp { address: SocketAddr },
+    Unix { path: Option<Vec<u8>> },
+    UnixSeqpacket { path: Option<Vec<u8>> },
+    UnixDatagramPair { name: String },
+}
+
+/// The bytes that tell `manifest`.
+pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
+    let listed: Vec<_> =
+        manifest.sockets.iter().filter(|(_, key)| !matches!(key, SocketKey::Foreign(_))).collect();
+    let mut bytes = (listed.len() as u64).to_le_bytes().to_vec();
+    for (number, key) in listed {
+        bytes.extend(number.to_le_bytes());
+        encode_key(key, &mut bytes);
+    }
+    let sockets = manifest
+        .sockets
+        .iter()
+        .map(|(number, key)| Entry { fd: *number, socket: describe(key) })
+        .collect();
+    let body = Body { generation: manifest.generation, sockets };
+    // Integers, strings and lists have a form in JSON: this cannot fail.
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    bytes.extend(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend((body.len() as u64).to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// Reads a manifest from the beginning of `bytes`; `ended` says that no more
+/// will come.
+pub(crate) fn decode(bytes: &[u8], ended: bool) -> Result<Decoded, Malformed> {
+    let mut reader = Reader { bytes, at: 0 };
+    let decoded = match decode_whole(&mut reader, ended) {
+        Ok(decoded) => decoded,
+        Err(Stop::Malformed(why)) => return Err(Malformed(why)),
+        Err(Stop::Incomplete) if ended => return Err(Malformed("it ends in the middle")),
+        Err(Stop::Incomplete) if bytes.len() > MOST => return Err(Malformed("it is too long")),
+        Err(Stop::Incomplete) => Decoded::Incomplete,
+    };
+    Ok(decoded)
+}
+
+fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
+    let count = reader.length()?;
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        let number = i32::from_le_bytes(reader.array()?);
+        sockets.push((number, decode_key(reader)?));
+    }
+    if ended && reader.at == reader.bytes.len() {
+        // The published crate does not count generations: all that is known
+        // is that there was one before us.
+        let manifest = Manifest { generation: 1, sockets };
+        return Ok(Decoded::Whole(manifest, Dialect::Published, reader.at));
+    }
+    if reader.array()? != MAGIC {
+        return Err(Stop::Malformed("what follows the list of sockets is not ours"));
+    }
+    if u16::from_le_bytes(reader.array()?) != VERSION {
+        return Err(Stop::Malformed("its version is not 1"));
+    }
+    let length = reader.length()?;
+    let body: Body = serde_json::from_slice(reader.take(length)?)
+        .map_err(|_| Stop::Malformed("its body is not what version 1 says"))?;
+    let sockets = body.sockets.into_iter().map(|entry| (entry.fd, recognise(entry.socket)));
+    let manifest = Manifest { generation: body.generation, sockets: sockets.collect() };
+    Ok(Decoded::Whole(manifest, Dialect::Ours, reader.at))
+}
+
+fn describe(key: &SocketKey) -> Value {
+    let path =
+        |path: &Option<PathBuf>| path.as_ref().map(|path| path.as_os_str().as_bytes().to_vec());
+    let described = match key {
+        SocketKey::Tcp(address) => Described::Tcp { address: *address },
+        SocketKey::Udp(address) => Described::Udp { address: *address },
+        SocketKey::Unix(name) => Described::Unix { path: path(name) },
+        SocketKey::UnixSeqpacket(name) => Described::UnixSeqpacket { path: path(name) },
+        SocketKey::UnixDatagramPair(name) => Described::UnixDatagramPair { name: name.clone() },
+        SocketKey::Foreign(value) => return value.clone(),
+    };
+    serde_json::to_value(described).unwrap_or_default()
+}
+
+fn recognise(value: Value) -> SocketKey {
+    let path = |path: Option<Vec<u8>>| path.map(|path| PathBuf::from(OsString::from_vec(path)));
+    match Described::deserialize(&value) {
+        Ok(Described::Tcp { address }) => SocketKey::Tcp(address),
+        Ok(Described::Udp { address }) => SocketKey::Udp(address),
+        Ok(Described::Unix { path: name }) => SocketKey::Unix(path(name)),
+        Ok(Described::UnixSeqpacket { path: name }) => SocketKey::UnixSeqpacket(path(name)),
+        Ok(Described::UnixDatagramPair { name }) => SocketKey::UnixDatagramPair(name),
+        Err(_) => SocketKey::Foreign(value),
+    }
+}
+
+fn encode_key(key: &SocketKey, bytes: &mut Vec<u8>) {
+    let (kind, payload): (u32, Vec<u8>) = match key {
+        SocketKey::Unix(path) => (0, encode_path(path.as_deref())),
+        SocketKey::Tcp(address) => (1, encode_address(*address)),
+        SocketKey::Udp(address) => (2, encode_address(*address)),
+        SocketKey::UnixDatagramPair(name) => (3, encode_text(name.as_bytes())),
+        SocketKey::UnixSeqpacket(path) => (4, encode_path(path.as_deref())),
+        SocketKey::Foreign(_) => return,
+    };
+    bytes.extend(kind.to_le_bytes());
+    bytes.extend(payload);
+}
+
+fn encode_text(text: &[u8]) -> Vec<u8> {
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text);
+    bytes
+}
+
+fn encode_path(path: Option<&Path>) -> Vec<u8> {
+    match path {
+        None => vec![0],
+        Some(path) => [vec![1], encode_text(path.as_os_str().as_bytes())].concat(),
+    }
+}
+
+fn encode_address(address: SocketAddr) -> Vec<u8> {
+    let (family, octets) = match address.ip() {
+        IpAddr::V4(ip) => (0_u32, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (1_u32, ip.octets().to_vec()),
+    };
+    [family.to_le_bytes().to_vec(), octets, address.port().to_le_bytes().to_vec()].concat()
+}
+
+fn decode_key(reader: &mut Reader<'_>) -> Result<SocketKey, Stop> {
+    Ok(match u32::from_le_bytes(reader.array()?) {
+        0 => SocketKey::Unix(decode_path(reader)?),
+        1 => SocketKey::Tcp(decode_address(reader)?),
+        2 => SocketKey::Udp(decode_address(reader)?),
+        3 => SocketKey::UnixDatagramPair(
+            String::from_utf8(decode_text(reader)?)
+                .map_err(|_| Stop::Malformed("a name in it is not UTF-8"))?,
+        ),
+        4 => SocketKey::UnixSeqpacket(decode_path(reader)?),
+        // How long its payload is cannot be known, so nothing after it can.
+        _ => return Err(Stop::Malformed("it has a kind of socket that version 1.1.1 does not")),
+    })
+}
+
+fn decode_text(reader: &mut Reader<'_>) -> Result<Vec<u8>, Stop> {
+    let length = reader.length()?;
+    Ok(reader.take(length)?.to_vec())
+}
+
+fn decode_path(reader: &mut Reader<'_>) -> Result<Option<PathBuf>, Stop> {
+    match reader.array()? {
+        [0] => Ok(None),
+        [1] => Ok(Some(PathBuf::from(OsString::from_vec(decode_text(reader)?)))),
+        _ => Err(Stop::Malformed("an option in it is neither 0 nor 1")),
+    }
+}
+
+fn decode_address(reader: &mut Reader<'_>) -> Result<SocketAddr, Stop> {
+    let ip = match u32::from_le_bytes(reader.array()?) {
+        0 => IpAddr::from(reader.array::<4>()?),
+        1 => IpAddr::from(reader.array::<16>()?),
+        _ => return Err(Stop::Malformed("an address family in it is neither 0 nor 1")),
+    };
+    Ok(SocketAddr::new(ip, u16::from_le_bytes(reader.array()?)))
+}
+
+/// Why reading stopped.
+enum Stop {
+    Incomplete,
+    Malformed(&'static str),
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Stop> {
+        let end = self.at.checked_add(count).ok_or(Stop::Incomplete)?;
+        let taken = self.bytes.get(self.at..end).ok_or(Stop::Incomplete)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    /// A count or a length. One that no manifest can have is refused at once,
+    /// so that a wrong byte does not make us wait for gigabytes.
+    fn length(&mut self) -> Result<usize, Stop> {
+        usize::try_from(u64::from_le_bytes(self.array()?))
+            .ok()
+            .filter(|&length| length <= MOST)
+            .ok_or(Stop::Malformed("a length in it is absurd"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = SocketKey> {
+        let address = prop_oneof![
+            any::<([u8; 4], u16)>().prop_map(|(ip, port)| SocketAddr::new(ip.into(), port)),
+            any::<([u8; 16], u16)>().prop_map(|(ip, port)| SocketAddr::new(ip.into(), port)),
+        ];
+        let path = prop::option::of(prop::collection::vec(1_u8.., 0..40))
+            .prop_map(|path| path.map(|bytes| PathBuf::from(OsString::from_vec(bytes))));
+        prop_oneof![
+            address.clone().prop_map(SocketKey::Tcp),
+            address.prop_map(SocketKey::Udp),
+            path.clone().prop_map(SocketKey::Unix),
+            path.prop_map(SocketKey::UnixSeqpacket),
+            "[a-z]{0,20}".prop_map(SocketKey::UnixDatagramPair),
+            "[a-z]{1,9}".prop_map(|kind| SocketKey::Foreign(
+                serde_json::json!({ "kind": format!("x-{kind}"), "more": [1, null] })
+            )),
+        ]
+    }
+
+    fn manifest() -> impl Strategy<Value = Manifest> {
+        (any::<u64>(), prop::collection::vec((0..i32::MAX, key()), 0..20))
+            .prop_map(|(generation, sockets)| Manifest { generation, sockets })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded_and_what_follows_is_left(
+            manifest in manifest(), after in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let bytes = encode(&manifest);
+            let whole = Decoded::Whole(manifest, Dialect::Ours, bytes.len());
+            prop_assert_eq!(decode(&[bytes, after].concat(), false), Ok(whole));
+        }
+
+        #[test]
+        fn a_part_of_a_manifest_is_incomplete_or_malformed_at_the_end(
+            manifest in manifest(), cut in any::<prop::sample::Index>(),
+        ) {
+            let bytes = encode(&manifest);
+            let part = &bytes[..cut.index(bytes.len())];
+            prop_assert_eq!(decode(part, false), Ok(Decoded::Incomplete));
+            // At the end of the pipe only the bare list may stand, which is
+            // then a whole manifest in the published dialect.
+            match decode(part, true) {
+                Err(Malformed(_)) => {}
+                Ok(Decoded::Whole(_, dialect, used)) => {
+                    prop_assert_eq!((dialect, used), (Dialect::Published, part.len()));
+                }
+                Ok(Decoded::Incomplete) => prop_assert!(false, "incomplete at the end"),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>, ended: bool) {
+            let _ = decode(&bytes, ended);
+        }
+
+        #[test]
+        fn a_flipped_bit_never_panics(manifest in manifest(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+            let mut bytes = encode(&manifest);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1_u8 << bit;
+            let _ = decode(&bytes, false);
+            let _ = decode(&bytes, true);
+        }
+    }
+
+    #[test]
+    fn the_published_list_is_read() {
+        // What bincode 1.3.3 writes for the published crate's own type: fd 5,
+        // TCP [::1]:443; fd 6, unix /a; fd 7, unix without a path.
+        let mut bytes = vec![3, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend([5, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 187, 1]);
+        bytes.extend([6, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, b'/', b'a']);
+        bytes.extend([7, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let manifest = Manifest {
+            generation: 1,
+            sockets: vec![
+                (5, SocketKey::Tcp("[::1]:443".parse().unwrap())),
+                (6, SocketKey::Unix(Some("/a".into()))),
+                (7, SocketKey::Unix(None)),
+            ],
+        };
+        assert_eq!(decode(&bytes, false), Ok(Decoded::Incomplete));
+        assert_eq!(
+            decode(&bytes, true),
+            Ok(Decoded::Whole(manifest, Dialect::Published, bytes.len()))
+        );
+    }
+
+    #[test]
+    fn scope_ids_survive() {
+        let key = SocketKey::Tcp("[fe80::1%4]:80".parse().unwrap());
+        let manifest = Manifest { generation: 2, sockets: vec![(3, key)] };
+        let bytes = encode(&manifest);
+        assert_eq!(decode(&bytes, false), Ok(Decoded::Whole(manifest, Dialect::Ours, bytes.len())));
+    }
+
+    #[test]
+    fn an_absurd_length_is_refused_at_once() {
+        assert_eq!(decode(&[0xff; 8], false), Err(Malformed("a length in it is absurd")));
+    }
+}

@@ -1,0 +1,188 @@
+//! The process before us, seen from here. Read it beside `successor.rs`: the
+//! two are the protocol.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{read, write};
+
+use crate::environ::{Binding, Handoff};
+use crate::manifest::{Decoded, Dialect, Malformed, decode};
+use crate::protocol::{Heard, READY, READY_OURS, Word};
+use crate::socket::SocketKey;
+use crate::sys::{child, fd};
+
+/// What came to us from the process before us.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) predecessor: Predecessor,
+    pub(crate) generation: u64,
+    pub(crate) sockets: Vec<(SocketKey, OwnedFd)>,
+}
+
+/// The process before us.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    /// Manifest, then words.
+    words: OwnedFd,
+    ready: OwnedFd,
+    /// Tells its death even if somebody else still holds its end of the pipe.
+    /// `None`: it is not our parent, and the pipe must do.
+    alive: Option<OwnedFd>,
+    dialect: Dialect,
+    unheard: Vec<u8>,
+}
+
+/// Looks for a predecessor in the environment, and reads what it passes on.
+/// Waits until the manifest is there. `Ok(None)`: there is no predecessor.
+///
+/// # Errors
+/// `InvalidInput` for a variable that cannot be meant, `InvalidData` for a
+/// manifest that cannot be read, `UnexpectedEof` if the predecessor went away
+/// before it had written it. Nobody has lost anything then: the predecessor,
+/// if it lives, serves on.
+pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Option<Inheritance>> {
+    let handoff = Handoff::read(lookup)
+        .map_err(|message| io::Error::new(ErrorKind::InvalidInput, message))?;
+    let Some(handoff) = handoff else { return Ok(None) };
+    if !is_for_us(&handoff) {
+        // A helper of a successor, or a second library in one process.
+        tracing::info!("the environment speaks of a handoff to another process; ignored");
+        return Ok(None);
+    }
+    let (words, ready) = match (fd::adopt(handoff.manifest), fd::adopt(handoff.ready)) {
+        (Ok(words), Ok(ready)) => (words, ready),
+        (Err(error), _) | (_, Err(error)) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {
+            tracing::info!("this process has taken over its predecessor's sockets before; ignored");
+            return Ok(None);
+        }
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    let alive = match handoff.binding {
+        Some(binding) => child::watch_parent(binding.predecessor)?,
+        None => child::watch_parent(nix::unistd::getppid().as_raw().unsigned_abs())?,
+    };
+    let mut predecessor =
+        Predecessor { words, ready, alive, dialect: Dialect::Published, unheard: Vec::new() };
+    let manifest = predecessor.read_manifest()?;
+    let mut sockets = Vec::with_capacity(manifest.sockets.len());
+    for (number, key) in manifest.sockets {
+        let socket = fd::adopt(number).map_err(|error| {
+            let message = format!("manifest: descriptor {number} ({key:?}): {error}");
+            io::Error::new(ErrorKind::InvalidData, message)
+        })?;
+        sockets.push((key, socket));
+    }
+    Ok(Some(Inheritance { predecessor, generation: manifest.generation, sockets }))
+}
+
+/// Whether we hold the pipes that the variables speak of. One that does not
+/// bind them (the published crate) must at least name two pipes.
+fn is_for_us(handoff: &Handoff) -> bool {
+    let manifest = fd::inspect_pipe(handoff.manifest, fd::End::Read);
+    let ready = fd::inspect_pipe(handoff.ready, fd::End::Write);
+    match (manifest, ready, handoff.binding) {
+        (Ok(manifest), Ok(ready), Some(binding)) => {
+            binding == Binding { manifest, ready, ..binding }
+        }
+        (Ok(_), Ok(_), None) => true,
+        (Err(_), _, _) | (_, Err(_), _) => false,
+    }
+}
+
+impl Predecessor {
+    /// Whose protocol it speaks.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Tells it that we are ready. That it is gone is no error: it will be
+    /// heard ([`Heard::Gone`]), and we carry on without it.
+    ///
+    /// The caller's thread must refuse SIGPIPE ([`fd::refuse_sigpipe`]).
+    pub(crate) fn say_ready(&self) -> io::Result<()> {
+        let bytes: &[u8] = match self.dialect {
+            Dialect::Ours => READY_OURS,
+            Dialect::Published => READY,
+        };
+        // The pipe is empty and this is far below PIPE_BUF: all or nothing.
+        match write(&self.ready, bytes) {
+            Ok(_) | Err(Errno::EPIPE) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits until it says something, or is gone.
+    pub(crate) fn hear(&mut self) -> io::Result<Heard> {
+        loop {
+            while !self.unheard.is_empty() {
+                if let Some(word) = Word::from_byte(self.unheard.remove(0)) {
+                    return Ok(Heard::Word(word));
+                }
+            }
+            if !self.read_more()? {
+                return Ok(Heard::Gone);
+            }
+        }
+    }
+
+    fn read_manifest(&mut self) -> io::Result<crate::manifest::Manifest> {
+        let invalid = |Malformed(why): Malformed| {
+            io::Error::new(ErrorKind::InvalidData, format!("manifest: {why}"))
+        };
+        loop {
+            let ended = !self.read_more()?;
+            if ended && self.unheard.is_empty() {
+                let message = "the predecessor went away before it had passed anything on";
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, message));
+            }
+            if let Decoded::Whole(manifest, dialect, used) =
+                decode(&self.unheard, ended).map_err(invalid)?
+            {
+                self.unheard.drain(..used);
+                self.dialect = dialect;
+                return Ok(manifest);
+            }
+        }
+    }
+
+    /// Waits for more bytes. False: there will be none.
+    fn read_more(&mut self) -> io::Result<bool> {
+        let mut timeout = PollTimeout::NONE;
+        loop {
+            let mut polled = vec![PollFd::new(self.words.as_fd(), PollFlags::POLLIN)];
+            polled.extend(
+                self.alive.as_ref().map(|alive| PollFd::new(alive.as_fd(), PollFlags::POLLIN)),
+            );
+            match poll(&mut polled, timeout) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            if polled[0].any() == Some(true) {
+                break;
+            }
+            if timeout == PollTimeout::ZERO {
+                return Ok(false);
+            }
+            // It has died; what it wrote just before may have come between the
+            // kernel's look at the pipe and its look at the process.
+            timeout = PollTimeout::ZERO;
+        }
+        let mut buffer = [0; 4096];
+        loop {
+            match read(&self.words, &mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    self.unheard.extend(&buffer[..count]);
+                    return Ok(true);
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}

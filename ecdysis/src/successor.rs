@@ -1,0 +1,207 @@
+//! The process after us, seen from here. Read it beside `predecessor.rs`: the
+//! two are the protocol.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{pipe2, read, write};
+
+use crate::environ::{Binding, Handoff, passes_on};
+use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::manifest::{Manifest, encode};
+use crate::program::{Program, c_string};
+use crate::protocol::{Seen, Word, read_ready};
+use crate::registry::Listed;
+use crate::sys::child::Child;
+use crate::sys::{fd, spawn};
+
+/// Where the pipes and the first socket are in the successor.
+const MANIFEST_AT: i32 = spawn::FIRST;
+const READY_AT: i32 = spawn::FIRST + 1;
+const SOCKETS_FROM: i32 = spawn::FIRST + 2;
+
+/// What the successor is to be.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) program: &'a Program,
+    /// Our environment; what is ours alone is left out.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) sockets: Vec<Listed>,
+    pub(crate) generation: u64,
+    /// Signals that must not kill it before it has its handlers.
+    pub(crate) ignored: &'a [i32],
+}
+
+/// The process after us. Dropped, it is killed and reaped, unless it was let go.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    child: Child,
+    /// Manifest, then words. `None` once it has closed its end, as the
+    /// published crate does after the list.
+    words: Option<OwnedFd>,
+    ready: OwnedFd,
+    unsent: Vec<u8>,
+    heard: Vec<u8>,
+    listening: bool,
+}
+
+impl Successor {
+    /// Starts it. When this returns it has called exec; the manifest is under way.
+    ///
+    /// The caller's thread must refuse SIGPIPE ([`fd::refuse_sigpipe`]).
+    pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, UpgradeError> {
+        let (its_words, words) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+        let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+        fd::set_nonblocking(&words)?;
+        fd::set_nonblocking(&ready)?;
+
+        let handoff = Handoff {
+            manifest: MANIFEST_AT,
+            ready: READY_AT,
+            binding: Some(Binding {
+                predecessor: std::process::id(),
+                manifest: fd::identity(&its_words)?,
+                ready: fd::identity(&its_ready)?,
+            }),
+        };
+        let mut descriptors = vec![its_words.as_fd(), its_ready.as_fd()];
+        descriptors.extend(launch.sockets.iter().map(|listed| listed.fd.as_fd()));
+        let program = spawn::Program {
+            path: c_string(&launch.program.path)?,
+            arguments: launch.program.arguments.iter().map(c_string).collect::<io::Result<_>>()?,
+            environment: environment(launch, &handoff)?,
+            descriptors,
+            ignored: launch.ignored.to_vec(),
+        };
+        let child = spawn::spawn(&program).map_err(|error| {
+            let program = launch.program.path.clone();
+            let kind = UpgradeErrorKind::Start { step: error.step.to_string(), program };
+            UpgradeError::with_source(kind, error.source)
+        })?;
+        let sockets = (SOCKETS_FROM..).zip(&launch.sockets);
+        let manifest = Manifest {
+            generation: launch.generation,
+            sockets: sockets.map(|(number, listed)| (number, listed.key.clone())).collect(),
+        };
+        let mut successor = Self {
+            child,
+            words: Some(words),
+            ready,
+            unsent: encode(&manifest),
+            heard: Vec::new(),
+            listening: true,
+        };
+        successor.send()?;
+        Ok(successor)
+    }
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Says a word. A successor that does not listen any more, or is gone, is
+    /// no error: its end is seen by itself.
+    pub(crate) fn say(&mut self, word: Word) -> io::Result<()> {
+        self.unsent.push(word.byte());
+        self.send()
+    }
+
+    /// Waits until something is seen of it, `wake` becomes readable, or `most`
+    /// has passed; in the latter two cases it returns `None`.
+    pub(crate) fn wait(
+        &mut self,
+        most: Duration,
+        wake: BorrowedFd<'_>,
+    ) -> io::Result<Option<Seen>> {
+        let readable = PollFlags::POLLIN;
+        let mut polled =
+            vec![PollFd::new(self.child.as_fd(), readable), PollFd::new(wake, readable)];
+        let unsent = self.words.as_ref().filter(|_| !self.unsent.is_empty());
+        polled.extend(unsent.map(|words| PollFd::new(words.as_fd(), PollFlags::POLLOUT)));
+        if self.listening {
+            polled.push(PollFd::new(self.ready.as_fd(), readable));
+        }
+        // Rounded up: a deadline that is woken for too early is woken for again.
+        let timeout = u64::try_from(most.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        match poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+        // A death counts before anything it may have said just before: it
+        // would not serve.
+        if polled[0].any() == Some(true) {
+            return Ok(Some(Seen::Died));
+        }
+        self.send()?;
+        self.listen()
+    }
+
+    /// Ends it, if it has not ended, and reaps it.
+    pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
+        self.child.kill()
+    }
+
+    /// Lets it go its own way: it has succeeded us.
+    pub(crate) fn let_go(self) {
+        self.child.let_go();
+    }
+
+    fn listen(&mut self) -> io::Result<Option<Seen>> {
+        if !self.listening {
+            return Ok(None);
+        }
+        let mut buffer = [0; 64];
+        let ended = match read(&self.ready, &mut buffer) {
+            Ok(0) => true,
+            Ok(count) => {
+                self.heard.extend(&buffer[..count]);
+                false
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let seen = read_ready(&self.heard, ended);
+        self.listening = seen.is_none();
+        Ok(seen)
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        while let Some(words) = &self.words
+            && !self.unsent.is_empty()
+        {
+            match write(words, &self.unsent) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EPIPE) => self.words = None,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Our own environment, without what was meant for us alone, with what is
+/// meant for the successor alone.
+fn environment(launch: &Launch<'_>, handoff: &Handoff) -> io::Result<Vec<std::ffi::CString>> {
+    let ours = launch.environment.iter().filter(|(name, _)| passes_on(name));
+    let ours = ours.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+    let handoff = handoff.variables();
+    let its = handoff.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str()));
+    ours.chain(its)
+        .map(|(name, value)| {
+            let mut variable = name.to_os_string();
+            variable.push("=");
+            variable.push(value);
+            c_string(variable)
+        })
+        .collect()
+}

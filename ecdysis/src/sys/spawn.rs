@@ -1,0 +1,381 @@
+//! Starting a program with an exact set of descriptors, at a cost that does
+//! not grow with our memory.
+//!
+//! `fork` copies the page tables of the whole process and stops every thread
+//! while it does. `clone(CLONE_VM | CLONE_VFORK)` borrows our memory instead
+//! and stops only the calling thread, until the new process has called exec or
+//! ended (clone(2)). It is what `posix_spawn` does inside; we call it ourselves
+//! because two things are needed that `posix_spawn` cannot say: ignore chosen
+//! signals across exec, and close all but an exact list of descriptors on a
+//! kernel whose C library has no word for it.
+//!
+//! The child runs in our memory until exec, so it allocates nothing, takes no
+//! lock and calls only async-signal-safe functions; everything it needs is
+//! prepared in a [`Job`] before.
+
+#![allow(clippy::disallowed_types, reason = "the child maps numbers to numbers")]
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+use super::child::Child;
+
+/// The number of the first descriptor that crosses exec, after stdio.
+pub(crate) const FIRST: RawFd = 3;
+
+/// The child's stack: its frames are few and bounded, exec needs none of it.
+const STACK: usize = 64 * 1024;
+
+/// A program to start.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    /// Its path; PATH is not searched.
+    pub(crate) path: CString,
+    /// Its arguments, the zeroth included.
+    pub(crate) arguments: Vec<CString>,
+    /// Its environment, `NAME=value`.
+    pub(crate) environment: Vec<CString>,
+    /// What it gets as descriptors 3, 4, 5, …; it gets no other but stdio.
+    pub(crate) descriptors: Vec<BorrowedFd<'a>>,
+    /// Signals that are ignored in it until it installs a handler, so that one
+    /// sent too early does not kill it. All others are as they were at our own
+    /// start, and none is blocked.
+    pub(crate) ignored: Vec<c_int>,
+}
+
+/// What the child was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Clone,
+    Descriptors,
+    Signals,
+    Exec,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clone => "create the process",
+            Self::Descriptors => "pass the descriptors",
+            Self::Signals => "set the signals",
+            Self::Exec => "execute the program",
+        })
+    }
+}
+
+/// Why a program could not be started.
+#[derive(Debug)]
+pub(crate) struct SpawnError {
+    pub(crate) step: Step,
+    pub(crate) source: io::Error,
+}
+
+/// Starts `program`. When this returns, it has called exec or it has failed,
+/// and then the error is exec's own.
+pub(crate) fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
+    let fail = |step, source| SpawnError { step, source };
+    let arguments = pointers(&program.arguments);
+    let environment = pointers(&program.environment);
+    let sources: Vec<RawFd> = program.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let count = RawFd::try_from(sources.len())
+        .map_err(|_| fail(Step::Descriptors, Errno::EMFILE.into()))?;
+    let mut kept = sources.clone();
+    kept.sort_unstable();
+    let mut job = Job {
+        path: program.path.as_ptr(),
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        kept: &kept,
+        end: FIRST + count,
+        sources,
+        limit: getrlimit(Resource::RLIMIT_NOFILE)
+            .map_or(1 << 20, |(soft, _)| RawFd::try_from(soft).unwrap_or(1 << 20)),
+        ignored: &program.ignored,
+        failure: None,
+    };
+
+    // A handler of ours that ran in the child would run in our memory. So no
+    // signal is let in before the child has none of our handlers left.
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
+        .map_err(|errno| fail(Step::Signals, errno.into()))?;
+    let started = clone_into(&mut job);
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
+        .map_err(|errno| fail(Step::Signals, errno.into()))?;
+
+    let child = started.map_err(|source| fail(Step::Clone, source))?;
+    match job.failure {
+        // Dropping the child reaps it: it has ended already.
+        Some((step, errno)) => Err(fail(step, io::Error::from_raw_os_error(errno))),
+        None => Ok(child),
+    }
+}
+
+/// Everything the child needs, prepared by the parent. The child writes to
+/// `sources` and `failure`.
+struct Job<'a> {
+    path: *const c_char,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    /// The numbers to be passed on, sorted.
+    kept: &'a [RawFd],
+    /// The numbers to be passed on, in order; they become `FIRST..end`.
+    sources: Vec<RawFd>,
+    end: RawFd,
+    /// No descriptor of ours has a number above this.
+    limit: RawFd,
+    ignored: &'a [c_int],
+    failure: Option<(Step, c_int)>,
+}
+
+fn clone_into(job: &mut Job<'_>) -> io::Result<Child> {
+    let mut stack = vec![0_u8; STACK];
+    let range = stack.as_mut_ptr_range();
+    // The stack grows down; both our architectures want it aligned to 16.
+    let top = range.end.map_addr(|address| address & !15);
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: `run` gets a pointer to the job, which nobody else touches until
+    // this call returns: the calling thread is stopped (CLONE_VFORK) until the
+    // child has called exec or ended. The stack outlives the child's use of it
+    // for the same reason. With CLONE_PIDFD the kernel writes to `pidfd`.
+    let pid = Errno::result(unsafe {
+        libc::clone(run, top.cast(), flags, ptr::from_mut(job).cast(), &raw mut pidfd)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us alone; it is
+    // close-on-exec from birth.
+    Ok(Child::new(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// The child, until exec.
+extern "C" fn run(argument: *mut c_void) -> c_int {
+    // SAFETY: `clone_into` passes a job that it does not touch meanwhile.
+    let job = unsafe { &mut *argument.cast::<Job<'_>>() };
+    let failure = match prepare(job) {
+        Err(failure) => failure,
+        Ok(()) => {
+            // SAFETY: path, arguments and environment are null-terminated and
+            // outlive the call: the parent holds them and is stopped.
+            unsafe { libc::execve(job.path, job.arguments, job.environment) };
+            (Step::Exec, Errno::last_raw())
+        }
+    };
+    job.failure = Some(failure);
+    // SAFETY: ends the child and nothing else; no handler of ours is run.
+    unsafe { libc::_exit(127) }
+}
+
+fn prepare(job: &mut Job<'_>) -> Result<(), (Step, c_int)> {
+    pass_descriptors(job).map_err(|errno| (Step::Descriptors, errno as c_int))?;
+    reset_signals(job.ignored).map_err(|errno| (Step::Signals, errno as c_int))
+}
+
+/// Leaves the child with stdio, with the sources as `FIRST..end`, and with
+/// nothing else. The descriptor table is the child's own (no CLONE_FILES).
+fn pass_descriptors(job: &mut Job<'_>) -> Result<(), Errno> {
+    // First close what is not passed on: a process at its descriptor limit
+    // has then room for the moves below.
+    let mut next = FIRST;
+    for &kept in job.kept {
+        close_range(next, kept - 1, job.limit)?;
+        next = next.max(kept + 1);
+    }
+    close_range(next, RawFd::MAX, job.limit)?;
+    // Then move those away that stand where another has to go.
+    for source in &mut job.sources {
+        if *source < job.end {
+            // SAFETY: a call on numbers; it touches no memory.
+            let moved = unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, job.end) };
+            let from = std::mem::replace(source, Errno::result(moved)?);
+            if from < FIRST {
+                // A listener that sat in the place of stdio would leak into
+                // the child's standard input or output.
+                null_stdio(from)?;
+            }
+        }
+    }
+    // The source is never the target, so dup2 always clears close-on-exec.
+    for (target, source) in (FIRST..job.end).zip(&job.sources) {
+        // SAFETY: a call on numbers; it touches no memory.
+        Errno::result(unsafe { libc::dup2(*source, target) })?;
+    }
+    close_range(job.end, RawFd::MAX, job.limit)
+}
+
+/// Closes `first..=last`. Kernels before 5.9 have no such call; there each
+/// number up to the limit is closed by itself.
+fn close_range(first: RawFd, last: RawFd, limit: RawFd) -> Result<(), Errno> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: a call on numbers; the table is the child's own.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
+        Ok(_) => return Ok(()),
+        Err(Errno::ENOSYS) => {}
+        Err(errno) => return Err(errno),
+    }
+    for number in first..=last.min(limit) {
+        // SAFETY: as above; a number that is not open gives EBADF, no harm.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
+}
+
+fn null_stdio(number: RawFd) -> Result<(), Errno> {
+    // SAFETY: the path is a literal with its null byte.
+    let null = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) })?;
+    if null == number {
+        return Ok(());
+    }
+    // SAFETY: a call on numbers; it touches no memory.
+    Errno::result(unsafe { libc::dup2(null, number) })?;
+    // SAFETY: `null` was opened above and is used no more.
+    Errno::result(unsafe { libc::close(null) })?;
+    Ok(())
+}
+
+/// Removes our handlers, ignores what is to be ignored, and only then lets
+/// signals in. What we ourselves ignore stays ignored, as exec would have it,
+/// but for SIGPIPE, which the Rust runtime ignores on its own account.
+fn reset_signals(ignored: &[c_int]) -> Result<(), Errno> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: all zeroes is a valid `sigaction`: SIG_DFL, no flags.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: writes to `action` only. Numbers the C library keeps for
+        // itself give EINVAL and are left alone.
+        if unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) } != 0 {
+            continue;
+        }
+        let wanted = if ignored.contains(&signal) {
+            libc::SIG_IGN
+        } else if action.sa_sigaction == libc::SIG_IGN && signal != libc::SIGPIPE {
+            continue;
+        } else {
+            libc::SIG_DFL
+        };
+        if action.sa_sigaction == wanted {
+            continue;
+        }
+        // SAFETY: as above.
+        action = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = wanted;
+        // SAFETY: reads `action` only; handlers are per process here, because
+        // CLONE_SIGHAND is not among the flags.
+        Errno::result(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) })?;
+    }
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// The strings as exec wants them: pointers, the last one null.
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, pipe};
+    use std::os::fd::AsFd;
+    use std::os::unix::process::ExitStatusExt;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    fn shell<'a>(script: &str, descriptors: Vec<BorrowedFd<'a>>) -> Program<'a> {
+        let text = |text: &str| CString::new(text).unwrap();
+        Program {
+            path: text("/bin/sh"),
+            arguments: vec![text("sh"), text("-c"), text(script)],
+            environment: vec![text("MARK=seen")],
+            descriptors,
+            ignored: Vec::new(),
+        }
+    }
+
+    /// What `script` writes to its descriptor 3.
+    fn said(script: &str, rest: &[File]) -> String {
+        let (mut reader, writer) = pipe().unwrap();
+        let listed = [writer.as_fd()].into_iter().chain(rest.iter().map(AsFd::as_fd)).collect();
+        let child = spawn(&shell(script, listed)).unwrap();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        drop(child);
+        text
+    }
+
+    #[test]
+    fn the_child_has_stdio_and_what_was_listed_and_nothing_else() {
+        // Open on purpose without close-on-exec, below and above the listed.
+        let stray = File::open("/dev/null").unwrap();
+        // SAFETY: a call on numbers; the copy is owned by the line below.
+        let number = unsafe { libc::fcntl(stray.as_raw_fd(), libc::F_DUPFD, 500) };
+        // SAFETY: just made, owned by nobody else.
+        let _above = unsafe { OwnedFd::from_raw_fd(number) };
+        let listed = File::open("/dev/zero").unwrap();
+        let listing =
+            said("ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]* -> .*\\)/\\1/p' >&3", &[listed]);
+        let mut numbers: Vec<i32> =
+            listing.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+        numbers.sort_unstable();
+        // The shell may hold a copy of its own above 9 while it redirects.
+        numbers.retain(|&number| number < 10 || number == 500);
+        assert_eq!(numbers, [0, 1, 2, 3, 4], "{listing}");
+        assert!(listing.contains("4 -> /dev/zero"), "{listing}");
+    }
+
+    #[test]
+    fn descriptors_may_be_listed_in_any_order_and_stand_anywhere() {
+        // Sources that sit exactly where others have to go, in reverse.
+        let names = ["/dev/zero", "/dev/null", "/dev/full"];
+        let mut files: Vec<File> = names.iter().map(|name| File::open(name).unwrap()).collect();
+        files.reverse();
+        let text = said("readlink /proc/self/fd/4 /proc/self/fd/5 /proc/self/fd/6 >&3", &files);
+        assert_eq!(text, "/dev/full\n/dev/null\n/dev/zero\n");
+    }
+
+    #[test]
+    fn a_missing_program_is_the_execs_own_error() {
+        let mut program = shell("", Vec::new());
+        program.path = CString::new("/nonexistent/program").unwrap();
+        let error = spawn(&program).unwrap_err();
+        assert_eq!(error.step, Step::Exec);
+        assert_eq!(error.source.raw_os_error(), Some(libc::ENOENT));
+    }
+
+    #[test]
+    fn the_environment_is_exactly_what_was_given() {
+        assert_eq!(said("echo $MARK $HOME >&3", &[]), "seen\n");
+    }
+
+    #[test]
+    fn ignored_signals_do_not_kill_and_none_is_blocked() {
+        let mut program = shell("kill -HUP $$; kill -USR1 $$; exit 7", Vec::new());
+        program.ignored = vec![libc::SIGHUP];
+        let mut child = spawn(&program).unwrap();
+        let mut ended = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ended, PollTimeout::NONE).unwrap();
+        let status = child.try_reap().unwrap().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGUSR1));
+    }
+
+    #[test]
+    fn a_child_that_is_dropped_is_killed_and_reaped() {
+        let (mut reader, writer) = pipe().unwrap();
+        let child = spawn(&shell("exec sleep 1000", vec![writer.as_fd()])).unwrap();
+        drop(writer);
+        let pid = child.pid();
+        drop(child);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
