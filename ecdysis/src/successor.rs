@@ -42,13 +42,20 @@ pub(crate) struct Launch<'a> {
 #[derive(Debug)]
 pub(crate) struct Successor {
     child: Child,
-    /// Manifest, then words. `None` once it has closed its end, as the
-    /// published crate does after the list.
-    words: Option<OwnedFd>,
+    words: Words,
     ready: OwnedFd,
-    unsent: Vec<u8>,
     heard: Vec<u8>,
+    /// Whether it may still say something that we want to know.
     listening: bool,
+}
+
+/// What we tell it: the manifest, then words.
+#[derive(Debug)]
+struct Words {
+    /// `None` once it has closed its end, as the published crate does when it
+    /// has read the list.
+    pipe: Option<OwnedFd>,
+    unsent: Vec<u8>,
 }
 
 impl Successor {
@@ -70,6 +77,11 @@ impl Successor {
                 ready: fd::identity(&its_ready)?,
             }),
         };
+        let sockets = (SOCKETS_FROM..).zip(&launch.sockets);
+        let manifest = Manifest {
+            generation: launch.generation,
+            sockets: sockets.map(|(number, listed)| (number, listed.key.clone())).collect(),
+        };
         let mut descriptors = vec![its_words.as_fd(), its_ready.as_fd()];
         descriptors.extend(launch.sockets.iter().map(|listed| listed.fd.as_fd()));
         let program = spawn::Program {
@@ -79,26 +91,18 @@ impl Successor {
             descriptors,
             ignored: launch.ignored.to_vec(),
         };
+        // Written before there is anybody to read it, so that a successor, once
+        // it has been started, can do without us: if we are killed now, it
+        // still learns what it holds. (A pipe takes 64 KiB; what is beyond
+        // that follows while it reads.)
+        let mut words = Words { pipe: Some(words), unsent: encode(&manifest) };
+        words.send()?;
         let child = spawn::spawn(&program).map_err(|error| {
             let program = launch.program.path.clone();
             let kind = UpgradeErrorKind::Start { step: error.step.to_string(), program };
             UpgradeError::with_source(kind, error.source)
         })?;
-        let sockets = (SOCKETS_FROM..).zip(&launch.sockets);
-        let manifest = Manifest {
-            generation: launch.generation,
-            sockets: sockets.map(|(number, listed)| (number, listed.key.clone())).collect(),
-        };
-        let mut successor = Self {
-            child,
-            words: Some(words),
-            ready,
-            unsent: encode(&manifest),
-            heard: Vec::new(),
-            listening: true,
-        };
-        successor.send()?;
-        Ok(successor)
+        Ok(Self { child, words, ready, heard: Vec::new(), listening: true })
     }
 
     /// Its pid.
@@ -109,8 +113,8 @@ impl Successor {
     /// Says a word. A successor that does not listen any more, or is gone, is
     /// no error: its end is seen by itself.
     pub(crate) fn say(&mut self, word: Word) -> io::Result<()> {
-        self.unsent.push(word.byte());
-        self.send()
+        self.words.unsent.push(word.byte());
+        self.words.send()
     }
 
     /// Waits until something is seen of it, `wake` becomes readable, or `most`
@@ -123,7 +127,7 @@ impl Successor {
         let readable = PollFlags::POLLIN;
         let mut polled =
             vec![PollFd::new(self.child.as_fd(), readable), PollFd::new(wake, readable)];
-        let unsent = self.words.as_ref().filter(|_| !self.unsent.is_empty());
+        let unsent = self.words.pipe.as_ref().filter(|_| !self.words.unsent.is_empty());
         polled.extend(unsent.map(|words| PollFd::new(words.as_fd(), PollFlags::POLLOUT)));
         if self.listening {
             polled.push(PollFd::new(self.ready.as_fd(), readable));
@@ -140,7 +144,7 @@ impl Successor {
         if polled[0].any() == Some(true) {
             return Ok(Some(Seen::Died));
         }
-        self.send()?;
+        self.words.send()?;
         self.listen()
     }
 
@@ -172,16 +176,19 @@ impl Successor {
         self.listening = seen.is_none();
         Ok(seen)
     }
+}
 
+impl Words {
+    /// Writes as much as the pipe takes.
     fn send(&mut self) -> io::Result<()> {
-        while let Some(words) = &self.words
+        while let Some(pipe) = &self.pipe
             && !self.unsent.is_empty()
         {
-            match write(words, &self.unsent) {
+            match write(pipe, &self.unsent) {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EPIPE) => self.words = None,
+                Err(Errno::EPIPE) => self.pipe = None,
                 Err(errno) => return Err(errno.into()),
             }
         }

@@ -1,1 +1,77 @@
-//! (being written)
+//! Every exit code of the harness: one meaning each.
+
+use std::process::ExitCode;
+
+use serde::{Serialize, Serializer};
+
+/// How the harness ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: every check passed.
+    Pass,
+    /// 1: a client was harmed, a ledger does not balance, or another check failed.
+    Fail,
+    /// 2: the command line or the scenario cannot be meant.
+    Usage,
+    /// 3: nothing was disproved, but nothing was proved either: the load was too
+    /// weak, a fault was not delivered, or the observer was at fault.
+    Inconclusive,
+    /// 4: this machine lacks something that the run requires.
+    Environment,
+    /// 5: the harness itself failed.
+    Internal,
+    /// 6: the server under test could not be built or started.
+    TargetStart,
+    /// 128 + signal: interrupted by this signal; the report covers what was seen.
+    Interrupted(u8),
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Fail => 1,
+            Self::Usage => 2,
+            Self::Inconclusive => 3,
+            Self::Environment => 4,
+            Self::Internal => 5,
+            Self::TargetStart => 6,
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal),
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl Serialize for Exit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_that_scripts_rely_on() {
+        let all = [
+            Exit::Pass,
+            Exit::Fail,
+            Exit::Usage,
+            Exit::Inconclusive,
+            Exit::Environment,
+            Exit::Internal,
+            Exit::TargetStart,
+            Exit::Interrupted(2),
+            Exit::Interrupted(15),
+        ];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 130, 143]);
+    }
+}

@@ -76,6 +76,11 @@ pub(crate) const READY: &[u8; 2] = b"OK";
 /// Ours follows them at once with the version of what it understands.
 pub(crate) const READY_OURS: &[u8; 4] = b"OKe\x01";
 
+/// How long a successor that has closed its ready pipe is given to turn out
+/// dead. A process that ends closes its files first and is seen to have ended
+/// a moment later; its exit status says more than the closed pipe.
+const DYING: Duration = Duration::from_millis(50);
+
 /// What has come on the ready pipe so far, understood.
 pub(crate) fn read_ready(bytes: &[u8], ended: bool) -> Option<Seen> {
     if bytes.len() >= READY_OURS.len() {
@@ -152,6 +157,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leave {
     Initialising,
+    /// The ready pipe was closed without a word.
+    Silent,
     Probation(Dialect),
     Done,
 }
@@ -179,7 +186,7 @@ impl Leaving {
     /// Something happened.
     pub(crate) fn handle(&mut self, now: Instant, seen: Seen) -> Vec<Do> {
         match self.state {
-            Leave::Initialising => self.initialising(now, seen),
+            Leave::Initialising | Leave::Silent => self.initialising(now, seen),
             Leave::Probation(dialect) => self.probation(dialect, seen),
             Leave::Done => Vec::new(),
         }
@@ -197,10 +204,15 @@ impl Leaving {
                 self.then = Then::Upgrade;
                 return Vec::new();
             }
+            Seen::Closed => {
+                self.state = Leave::Silent;
+                self.deadline = self.deadline.min(now + DYING);
+                return Vec::new();
+            }
             Seen::AskedStop { .. } => Verdict::Stopped,
-            Seen::Closed => Verdict::Closed,
             Seen::Garbage => Verdict::Garbage,
             Seen::Died => Verdict::Exited,
+            Seen::Deadline if self.state == Leave::Silent => Verdict::Closed,
             Seen::Deadline => Verdict::Deadline,
         };
         self.state = Leave::Done;

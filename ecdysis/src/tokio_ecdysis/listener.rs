@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use futures::Stream;
 use nix::errno::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::phase::{Listening, Phase};
 use crate::registry::Registration;
@@ -82,6 +84,20 @@ impl<S: Stream<Item = io::Result<TcpStream>>> StoppableStream<S> {
             judge: |item| item.as_ref().err().map(judge),
             pause: None,
             next_pause: FIRST_PAUSE,
+        }
+    }
+}
+
+impl StoppableStream<TcpListenerStream> {
+    /// The address the socket is bound to; with the port the kernel chose, if
+    /// port 0 was asked for.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stream has ended.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.inner {
+            Some((stream, _)) => stream.as_ref().local_addr(),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }

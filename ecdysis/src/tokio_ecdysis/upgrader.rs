@@ -140,6 +140,7 @@ impl Upgrader {
 
     fn settled(&mut self, then: Then) -> Option<(ExitMode, ExitReason)> {
         self.settling = None;
+        tracing::info!(generation = self.course.generation, "settled");
         let owed = self.owed.take();
         match then {
             Then::Stop => {

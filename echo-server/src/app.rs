@@ -1,0 +1,63 @@
+//! The life of one process: bind, say ready, serve, and leave when a successor
+//! serves or a stop is asked for. This is the part to copy.
+
+use std::io;
+use std::sync::Arc;
+
+use ecdysis::tokio_ecdysis::{ExitMode, SignalKind, StopOnShutdown, TokioEcdysisBuilder};
+use tokio::signal::unix::signal;
+
+use crate::cli::Config;
+use crate::ledger::{Ledger, Published};
+use crate::server::{Connections, Drained, serve};
+
+/// Runs this process to its end.
+///
+/// # Errors
+/// What keeps it from starting. Once it serves, nothing does.
+pub(crate) async fn run(config: Config) -> io::Result<()> {
+    // First of all, so that no signal finds us without a handler.
+    let mut builder = TokioEcdysisBuilder::new(SignalKind::hangup())?;
+    builder.stop_on_signal(SignalKind::terminate())?;
+    builder.stop_on_signal(SignalKind::interrupt())?;
+    builder.set_ready_deadline(config.ready_deadline);
+    builder.set_probation(config.probation);
+
+    // Everything that can fail comes before `ready`: until then the
+    // predecessor, if there is one, serves, and goes on if we fail.
+    let generation = builder.generation();
+    let ledger = Arc::new(Ledger::new(generation));
+    let published = config
+        .ledger
+        .as_deref()
+        .map(|directory| Published::new(Arc::clone(&ledger), directory))
+        .transpose()?;
+    let stream = builder.listen_tcp(StopOnShutdown::Yes, config.listen)?;
+    let listen = stream.local_addr()?;
+    let greeting = config.greeting.then(|| greeting(generation));
+    let connections = Connections::default();
+    let accepting = tokio::spawn(serve(stream, greeting, ledger, connections.clone()));
+
+    let (_ecdysis, leave) = builder.ready()?;
+    tracing::info!(generation, pid = std::process::id(), %listen, "ready");
+    let (mode, reason) = leave.await.map_err(io::Error::other)?;
+    let mut second_stop = signal(SignalKind::terminate())?;
+    match mode {
+        ExitMode::Upgrade => tracing::info!(generation, "the next generation serves"),
+        ExitMode::FullStop | ExitMode::PartialStop => {
+            tracing::info!(generation, ?reason, "stopping");
+        }
+    }
+
+    // The stream has ended, or ends now; what was accepted is still served.
+    accepting.await.map_err(io::Error::other)?;
+    match connections.drain(config.drain_deadline, second_stop.recv()).await {
+        Drained::Clean => tracing::info!(generation, "drained"),
+        Drained::Cut(left) => tracing::warn!(generation, left, "connections cut"),
+    }
+    published.map_or(Ok(()), |published| published.close())
+}
+
+fn greeting(generation: u64) -> Arc<[u8]> {
+    format!("generation {generation} pid {}\n", std::process::id()).into_bytes().into()
+}

@@ -1,0 +1,93 @@
+//! What checks say.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::event::Harm;
+
+/// The outcome of a whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything that was to be checked was checked, and held.
+    Pass,
+    /// Nothing was disproved, but not everything that had to be seen was seen.
+    Inconclusive,
+    /// Something that had to hold did not.
+    Fail,
+}
+
+/// The outcome of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It held.
+    Pass,
+    /// It could not be made here, and the plan did not require it; never `Pass`.
+    NotChecked,
+    /// The observer did not see enough, or was itself at fault.
+    Inconclusive,
+    /// It did not hold.
+    Fail,
+}
+
+/// One check: what was demanded, what was seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// A stable id, `harm.refused`, `law.L3`, `coverage.upgrades`, ….
+    pub id: String,
+    /// How it came out.
+    pub status: Status,
+    /// What was demanded, as a person reads it: `= 0`, `>= 100`.
+    pub limit: String,
+    /// What was seen.
+    pub got: String,
+    /// What a person would ask next: which connections, why it was not checked.
+    pub detail: Option<String>,
+}
+
+/// A conservation law: two sums from independent ledgers that must be equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Law {
+    /// `L1` … `L10`.
+    pub id: String,
+    /// What it says, `ActiveOpens = connections opened`.
+    pub says: String,
+    /// The left sum.
+    pub lhs: i128,
+    /// The right sum.
+    pub rhs: i128,
+    /// How it came out.
+    pub status: Status,
+}
+
+/// What "none was seen" means: upper bounds of probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bounds {
+    /// The confidence, 0.95.
+    pub confidence: f64,
+    /// At most this share of upgrades harms somebody.
+    pub bad_upgrade_upper: f64,
+    /// At most this share of connections is harmed.
+    pub bad_connection_upper: f64,
+}
+
+/// What a recording proves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The outcome of all checks together.
+    pub outcome: Outcome,
+    /// Every check, in the order in which a person would want to read them.
+    pub checks: Vec<Check>,
+    /// The ids of the harmed operations, for every kind of harm, the empty
+    /// ones included; harm that only the judge can see (`wrong_generation`) too.
+    pub harm: BTreeMap<Harm, Vec<u64>>,
+    /// The laws, which are among the checks too.
+    pub laws: Vec<Law>,
+    /// Kernel counters that moved and must not have, less what the clients'
+    /// ledger explains.
+    pub unexplained: BTreeMap<String, i128>,
+    /// What the zeros mean.
+    pub bounds: Bounds,
+}
