@@ -5,6 +5,10 @@
 //! three to one handoff, by the identity of the two pipes. A process that
 //! merely inherited the variables (a helper of the successor, say) does not
 //! have these pipes, and so is not taken for a successor.
+//!
+//! The published crate passes on a variable it does not know. So ours says for
+//! which numbers it stands: if the three name others, they were written later,
+//! by a process that runs the published crate, and ours is out of date.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -79,9 +83,15 @@ impl Handoff {
         let (manifest, ready) = (number(MANIFEST)?, number(READY)?);
         let binding = match lookup(BINDING) {
             None => None,
-            Some(value) => Some(Binding::parse(&value).ok_or_else(|| {
-                format!("{BINDING} is {value:?}; it must be five hexadecimal numbers, as the predecessor wrote them")
-            })?),
+            Some(value) => {
+                let (numbers, binding) = Binding::parse(&value).ok_or_else(|| {
+                    format!(
+                        "{BINDING} is {value:?}; it must be seven hexadecimal numbers, as the \
+                         predecessor wrote them"
+                    )
+                })?;
+                (numbers == (manifest, ready)).then_some(binding)
+            }
         };
         Ok(Some(Self { manifest, ready, binding }))
     }
@@ -93,7 +103,8 @@ impl Handoff {
             (MANIFEST, self.manifest.to_string().into()),
             (READY, self.ready.to_string().into()),
         ];
-        variables.extend(self.binding.map(|binding| (BINDING, binding.format().into())));
+        let numbers = (self.manifest, self.ready);
+        variables.extend(self.binding.map(|binding| (BINDING, binding.format(numbers).into())));
         variables
     }
 }
@@ -101,8 +112,8 @@ impl Handoff {
 impl Binding {
     /// Always as long, so that the environment of the thousandth generation is
     /// not a byte larger than that of the first.
-    fn format(&self) -> String {
-        let mut text = format!("{:08x}", self.predecessor);
+    fn format(&self, (manifest, ready): (i32, i32)) -> String {
+        let mut text = format!("{manifest:08x}:{ready:08x}:{:08x}", self.predecessor);
         for pipe in [self.manifest, self.ready] {
             // Writing to a String cannot fail.
             let _ = write!(text, ":{:016x}:{:016x}", pipe.device, pipe.inode);
@@ -110,15 +121,16 @@ impl Binding {
         text
     }
 
-    fn parse(value: &OsStr) -> Option<Self> {
+    fn parse(value: &OsStr) -> Option<((i32, i32), Self)> {
         let mut numbers = value.to_str()?.split(':').map(|part| u64::from_str_radix(part, 16).ok());
         let mut next = || numbers.next().flatten();
+        let pipes = (next()?.try_into().ok()?, next()?.try_into().ok()?);
         let binding = Self {
             predecessor: next()?.try_into().ok()?,
             manifest: Identity { device: next()?, inode: next()? },
             ready: Identity { device: next()?, inode: next()? },
         };
-        numbers.next().is_none().then_some(binding)
+        numbers.next().is_none().then_some((pipes, binding))
     }
 }
 
@@ -163,6 +175,20 @@ mod tests {
         assert!(read(&bound).unwrap_err().contains(BINDING));
     }
 
+    #[test]
+    fn a_binding_that_a_published_process_passed_on_is_out_of_date() {
+        let pipe = Identity { device: 1, inode: 2 };
+        let binding = Binding { predecessor: 7, manifest: pipe, ready: pipe };
+        let variables = Handoff { manifest: 3, ready: 4, binding: Some(binding) }.variables();
+        let lookup = |name: &str| match name {
+            MANIFEST => Some(OsString::from("11")),
+            READY => Some(OsString::from("12")),
+            _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
+        };
+        let handoff = Handoff::read(lookup).unwrap();
+        assert_eq!(handoff, Some(Handoff { manifest: 11, ready: 12, binding: None }));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_and_always_as_long(
@@ -174,7 +200,7 @@ mod tests {
                 manifest: Identity { device: a, inode: b },
                 ready: Identity { device: c, inode: d },
             };
-            prop_assert_eq!(binding.format().len(), 8 + 4 * 17);
+            prop_assert_eq!(binding.format((manifest, ready)).len(), 3 * 9 - 1 + 4 * 17);
             let handoff = Handoff { manifest, ready, binding: Some(binding) };
             let map: HashMap<_, _> = handoff.variables().into_iter().collect();
             prop_assert_eq!(Handoff::read(|name| map.get(name).cloned()), Ok(Some(handoff)));
