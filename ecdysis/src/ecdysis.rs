@@ -14,7 +14,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::phase::{Phase, Watch};
-use crate::predecessor::{self, Predecessor};
+use crate::predecessor::{self, Goodbye, Predecessor};
 use crate::program::Program;
 use crate::protocol::{Act, Heard, Joining, Then};
 use crate::registry::{Registration, Registry};
@@ -154,19 +154,21 @@ impl Ecdysis {
 
     /// Says that this process has initialised. Where there is a predecessor,
     /// the accept gate opens when that has stopped accepting, or is gone.
-    /// `settled` is called, once, when this process may be upgraded in turn.
-    pub(crate) fn ready(&self, settled: impl FnOnce(Then) + Send + 'static) -> io::Result<()> {
+    /// `settled` is called, once, when this process may be upgraded in turn; if
+    /// it stops before that, it has to say goodbye.
+    pub(crate) fn ready(&self, settled: impl FnOnce(Then) + Send + 'static) -> io::Result<Goodbye> {
         self.registry.close_unclaimed();
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(predecessor) = predecessor else {
             settled(Then::Serve);
-            return Ok(());
+            return Ok(Goodbye::default());
         };
+        let goodbye = predecessor.goodbye();
         let watch = self.watch.clone();
         thread::Builder::new()
             .name("ecdysis-join".to_owned())
             .spawn(move || settled(join(predecessor, &watch)))?;
-        Ok(())
+        Ok(goodbye)
     }
 }
 

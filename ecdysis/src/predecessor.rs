@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,7 +13,7 @@ use nix::unistd::{read, write};
 
 use crate::environ::{Binding, Handoff};
 use crate::manifest::{Decoded, Dialect, Malformed, decode};
-use crate::protocol::{Heard, READY, READY_OURS, Word};
+use crate::protocol::{Heard, READY, READY_OURS, STOPPING, Word};
 use crate::socket::SocketKey;
 use crate::sys::{child, fd};
 
@@ -28,7 +30,7 @@ pub(crate) struct Inheritance {
 pub(crate) struct Predecessor {
     /// Manifest, then words.
     words: OwnedFd,
-    ready: OwnedFd,
+    ready: Arc<OwnedFd>,
     /// Tells its death even if somebody else still holds its end of the pipe.
     /// `None`: it is not our parent, and the pipe must do.
     alive: Option<OwnedFd>,
@@ -65,8 +67,13 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         Some(binding) => child::watch_parent(binding.predecessor)?,
         None => child::watch_parent(nix::unistd::getppid().as_raw().unsigned_abs())?,
     };
-    let mut predecessor =
-        Predecessor { words, ready, alive, dialect: Dialect::Published, unheard: Vec::new() };
+    let mut predecessor = Predecessor {
+        words,
+        ready: Arc::new(ready),
+        alive,
+        dialect: Dialect::Published,
+        unheard: Vec::new(),
+    };
     let manifest = predecessor.read_manifest()?;
     let mut sockets = Vec::with_capacity(manifest.sockets.len());
     for (number, key) in manifest.sockets {
@@ -77,6 +84,26 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         sockets.push((key, socket));
     }
     Ok(Some(Inheritance { predecessor, generation: manifest.generation, sockets }))
+}
+
+/// Tells the process before us that we have been told to stop, so that it does
+/// not take our end for a failure.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Goodbye(Weak<OwnedFd>);
+
+impl Goodbye {
+    /// Tells it, if it still keeps the sockets. One that cannot be told is gone.
+    pub(crate) fn say(&self) {
+        let Some(ready) = self.0.upgrade() else { return };
+        // A thread of its own, because it must refuse SIGPIPE for good.
+        let told = thread::spawn(move || {
+            fd::refuse_sigpipe()?;
+            write(&*ready, &[STOPPING]).map_err(io::Error::from)
+        });
+        if let Ok(Err(error)) = told.join() {
+            tracing::debug!(%error, "the predecessor is gone");
+        }
+    }
 }
 
 /// Whether we hold the pipes that the variables speak of. One that does not
@@ -109,10 +136,15 @@ impl Predecessor {
             Dialect::Published => READY,
         };
         // The pipe is empty and this is far below PIPE_BUF: all or nothing.
-        match write(&self.ready, bytes) {
+        match write(&*self.ready, bytes) {
             Ok(_) | Err(Errno::EPIPE) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// A way to tell it that we stop, for as long as it can undo that.
+    pub(crate) fn goodbye(&self) -> Goodbye {
+        Goodbye(Arc::downgrade(&self.ready))
     }
 
     /// Waits until it says something, or is gone.

@@ -16,7 +16,7 @@ use crate::environ::{Binding, Handoff, passes_on};
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::manifest::{Manifest, encode};
 use crate::program::{Program, c_string};
-use crate::protocol::{Seen, Word, read_ready};
+use crate::protocol::{READY_OURS, STOPPING, Seen, Word, read_ready};
 use crate::registry::Listed;
 use crate::sys::child::Child;
 use crate::sys::{fd, spawn};
@@ -45,6 +45,7 @@ pub(crate) struct Successor {
     words: Words,
     ready: OwnedFd,
     heard: Vec<u8>,
+    ready_seen: bool,
     /// Whether it may still say something that we want to know.
     listening: bool,
 }
@@ -102,7 +103,7 @@ impl Successor {
             let kind = UpgradeErrorKind::Start { step: error.step.to_string(), program };
             UpgradeError::with_source(kind, error.source)
         })?;
-        Ok(Self { child, words, ready, heard: Vec::new(), listening: true })
+        Ok(Self { child, words, ready, heard: Vec::new(), ready_seen: false, listening: true })
     }
 
     /// Its pid.
@@ -124,6 +125,10 @@ impl Successor {
         most: Duration,
         wake: BorrowedFd<'_>,
     ) -> io::Result<Option<Seen>> {
+        // It may have come in one piece with its readiness.
+        if self.ready_seen && !self.heard.is_empty() {
+            return Ok(self.stopping());
+        }
         let readable = PollFlags::POLLIN;
         let mut polled =
             vec![PollFd::new(self.child.as_fd(), readable), PollFd::new(wake, readable)];
@@ -158,6 +163,12 @@ impl Successor {
         self.child.let_go();
     }
 
+    /// What it said after it was ready; said once, it is heard once.
+    fn stopping(&mut self) -> Option<Seen> {
+        let said = std::mem::take(&mut self.heard);
+        said.contains(&STOPPING).then_some(Seen::Stopping)
+    }
+
     fn listen(&mut self) -> io::Result<Option<Seen>> {
         if !self.listening {
             return Ok(None);
@@ -172,8 +183,15 @@ impl Successor {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
+        self.listening = !ended;
+        if self.ready_seen {
+            return Ok(self.stopping());
+        }
         let seen = read_ready(&self.heard, ended);
-        self.listening = seen.is_none();
+        if matches!(seen, Some(Seen::Ready(_))) {
+            self.ready_seen = true;
+            self.heard.drain(..self.heard.len().min(READY_OURS.len()));
+        }
         Ok(seen)
     }
 }

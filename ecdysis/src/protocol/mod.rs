@@ -76,6 +76,10 @@ pub(crate) const READY: &[u8; 2] = b"OK";
 /// Ours follows them at once with the version of what it understands.
 pub(crate) const READY_OURS: &[u8; 4] = b"OKe\x01";
 
+/// And this, when it has begun to serve and is told to stop, before we have let
+/// go: its end is then no failure, and must not be undone.
+pub(crate) const STOPPING: u8 = b'S';
+
 /// How long a successor that has closed its ready pipe is given to turn out
 /// dead. A process that ends closes its files first and is seen to have ended
 /// a moment later; its exit status says more than the closed pipe.
@@ -107,6 +111,8 @@ pub(crate) enum Seen {
     Closed,
     /// It wrote something that is no readiness.
     Garbage,
+    /// It was told to stop, and will end.
+    Stopping,
     /// It has ended.
     Died,
     /// Another upgrade was asked for.
@@ -210,7 +216,7 @@ impl Leaving {
                 return Vec::new();
             }
             Seen::AskedStop { .. } => Verdict::Stopped,
-            Seen::Garbage => Verdict::Garbage,
+            Seen::Garbage | Seen::Stopping => Verdict::Garbage,
             Seen::Died => Verdict::Exited,
             Seen::Deadline if self.state == Leave::Silent => Verdict::Closed,
             Seen::Deadline => Verdict::Deadline,
@@ -237,7 +243,7 @@ impl Leaving {
                 self.then = if partial { Then::PartialStop } else { Then::Stop };
                 self.settle(dialect)
             }
-            Seen::Deadline => self.settle(dialect),
+            Seen::Stopping | Seen::Deadline => self.settle(dialect),
         }
     }
 

@@ -30,6 +30,8 @@ enum Step {
     Garbage,
     /// The successor closes its ready pipe.
     Close,
+    /// The successor, if it serves, is told to stop.
+    StopSuccessor,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::AskStop),
         1 => Just(Step::Garbage),
         1 => Just(Step::Close),
+        1 => Just(Step::StopSuccessor),
     ]
 }
 
@@ -62,6 +65,7 @@ struct World {
     settled: Option<Then>,
     stop_asked: bool,
     upgrade_asked: bool,
+    new_stopped: bool,
 }
 
 impl World {
@@ -82,6 +86,7 @@ impl World {
             settled: None,
             stop_asked: false,
             upgrade_asked: false,
+            new_stopped: false,
         }
     }
 
@@ -120,7 +125,12 @@ impl World {
             }
             Step::Garbage if self.new_alive => self.to_old.push_back(Seen::Garbage),
             Step::Close if self.new_alive => self.to_old.push_back(Seen::Closed),
-            Step::Garbage | Step::Close => {}
+            Step::StopSuccessor if self.new_alive && self.new_accepts => {
+                self.new_stopped = true;
+                self.to_old.push_back(Seen::Stopping);
+                self.end_successor();
+            }
+            Step::Garbage | Step::Close | Step::StopSuccessor => {}
         }
     }
 
@@ -214,6 +224,10 @@ proptest! {
         let completed = world.verdict == Some(Verdict::Completed);
         if world.new_alive || (world.old_alive && !completed) {
             prop_assert!(world.old_accepts || world.new_accepts, "nobody accepts");
+        }
+        // A stop is not undone by the one who would roll back.
+        if world.new_stopped {
+            prop_assert!(!world.old_accepts, "the old one serves after a stop");
         }
         // Every upgrade comes to an end, and what was asked meanwhile is
         // passed on with it.

@@ -175,12 +175,12 @@ impl TokioEcdysisBuilder {
         self,
     ) -> io::Result<(Arc<TokioEcdysis>, impl Future<Output = TokioEcdysisUpgradeResult>)> {
         let (settle, settling) = oneshot::channel();
-        self.inner.ecdysis.ready(move |then| {
+        let goodbye = self.inner.ecdysis.ready(move |then| {
             // Nobody hears it if the future was dropped.
             let _ = settle.send(then);
         })?;
         let course = self.inner.ecdysis.course(self.triggers.signals());
-        let upgrader = Upgrader::new(self.triggers, course, self.hook, settling);
+        let upgrader = Upgrader::new(self.triggers, course, self.hook, settling, goodbye);
         Ok((Arc::new(self.inner), upgrader.run()))
     }
 }

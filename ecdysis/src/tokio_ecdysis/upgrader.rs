@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::trigger::{ExitMode, ExitReason, Triggers, Wish};
 use crate::phase::Phase;
+use crate::predecessor::Goodbye;
 use crate::protocol::{Seen, Then};
 use crate::report::UpgradeReport;
 use crate::upgrade::{self, Course, Requests};
@@ -47,6 +48,7 @@ pub(super) struct Upgrader {
     pub(super) hook: Option<Hook>,
     /// Becomes ready when this process may be upgraded; `None` from then on.
     pub(super) settling: Option<oneshot::Receiver<Then>>,
+    goodbye: Goodbye,
     /// An upgrade that was asked for before.
     owed: Option<ExitReason>,
     running: Option<Running>,
@@ -58,8 +60,10 @@ impl Upgrader {
         course: Course,
         hook: Option<Hook>,
         settling: oneshot::Receiver<Then>,
+        goodbye: Goodbye,
     ) -> Self {
-        Self { triggers, course, hook, settling: Some(settling), owed: None, running: None }
+        let settling = Some(settling);
+        Self { triggers, course, hook, settling, goodbye, owed: None, running: None }
     }
 
     /// Runs until this process has to leave.
@@ -178,7 +182,10 @@ impl Upgrader {
     fn leave(&self, mode: &ExitMode) {
         let phase = match mode {
             ExitMode::Upgrade => Phase::Draining,
-            ExitMode::FullStop | ExitMode::PartialStop => Phase::Stopping,
+            ExitMode::FullStop | ExitMode::PartialStop => {
+                self.goodbye.say();
+                Phase::Stopping
+            }
         };
         self.course.watch.set(phase);
         self.course.registry.clear();

@@ -34,6 +34,17 @@ fn a_stop_on_probation_stops_the_successor_too() {
 }
 
 #[test]
+fn a_stop_of_a_successor_on_probation_is_not_undone() {
+    let mut server = Server::start(&["--probation", "1h"]);
+    let new = server.upgrade(server.first_pid(), 1).pid;
+    signal(new, Signal::SIGTERM);
+    assert_eq!(server.first_exit_code(), Some(0));
+    let log = server.log_to_the_end();
+    assert!(log.iter().any(|line| line.contains("stopping generation=1")));
+    assert!(!log.iter().any(|line| line.contains("serving again")));
+}
+
+#[test]
 fn a_second_stop_ends_the_drain_at_once() {
     let mut server = Server::start(&["--drain-deadline", "1h"]);
     let client = server.greet();
