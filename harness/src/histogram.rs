@@ -83,10 +83,11 @@ impl Histogram {
     pub fn write_hgrm(&self, out: &mut impl Write) -> io::Result<()> {
         let head = ("Value", "Percentile", "TotalCount", "1/(1-Percentile)");
         writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", head.0, head.1, head.2, head.3)?;
+        let mut count = 0;
         for step in self.counts.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
             let value = self.millis(step.value_iterated_to());
             let quantile = step.quantile_iterated_to();
-            let count = self.counts.count_between(0, step.value_iterated_to());
+            count += step.count_since_last_iteration();
             write!(out, "{value:>12.3} {quantile:>14.12} {count:>10}")?;
             // The last row has no fourth column: it would be infinite.
             if quantile < 1.0 {
