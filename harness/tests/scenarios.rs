@@ -130,7 +130,8 @@ fn unknown_keys_and_words_are_answered_with_the_known() {
     refused("every = \"1s\"", "ever = \"1s\"", &["mean `every`?", "`max_alive`"]);
     refused("\"churn\"\nrate", "\"chrun\"\nrate", &["`chrun`", "mean `churn`?", "`keep-alive`"]);
     refused("kill-before-ready", "kill", &["`kill`", "`kill-before-ready`"]);
-    refused("rate = 100\n", "", &["s.toml:9:", "`rate`"]);
+    refused("rate = 100\n", "", &["s.toml:9:", "`rate` is missing"]);
+    refused("every = \"1s\"", "max_alive = -2", &["s.toml:14:13:", "`-2`", "a whole number"]);
     refused("storm = \"3s\"", "storm = 3", &["s.toml:8:9:", "`3`", "\"250ms\""]);
     refused("storm = \"3s\"", "storm = true", &["s.toml:8:9:", "true", "\"250ms\""]);
     refused("storm = \"3s\"", "storm = ", &["s.toml:8:"]);

@@ -74,16 +74,31 @@ impl From<toml::de::Error> for Mistake {
     }
 }
 
-/// Rewrites serde's message for a key that does not exist: it names the keys
-/// that do, in backticks, behind the wrong one.
+/// Rewrites serde's message in the words of the file's author, who does not
+/// know what a `usize` is. A key that does not exist is answered with those
+/// that do: the message names them, in backticks, behind the wrong one.
 fn taught(message: &str) -> String {
-    if !message.starts_with("unknown field") {
-        return message.to_owned();
-    }
     let mut words = message.split('`').skip(1).step_by(2);
-    let Some(wrong) = words.next() else { return message.to_owned() };
-    let accepted: Vec<&str> = words.collect();
-    format!("there is no key `{wrong}` here{}", suggestion(wrong, &accepted))
+    if message.starts_with("unknown field")
+        && let Some(wrong) = words.next()
+    {
+        let accepted: Vec<&str> = words.collect();
+        return format!("there is no key `{wrong}` here{}", suggestion(wrong, &accepted));
+    }
+    if message.starts_with("missing field")
+        && let Some(key) = words.next()
+    {
+        return format!("the key `{key}` is missing here, and nothing can stand in for it");
+    }
+    let whole = "a whole number, 0 or more, without quotes, like 20";
+    for (tail, form) in
+        [("usize", whole), ("u64", whole), ("f64", "a number without quotes, like 20")]
+    {
+        if let Some(head) = message.strip_suffix(tail).filter(|head| head.ends_with("expected ")) {
+            return format!("{head}{form}");
+        }
+    }
+    message.to_owned()
 }
 
 /// What to say behind "this is none of these": the nearest, then all.

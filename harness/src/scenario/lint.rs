@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::plan::{LoadKind, Namespace, Plan};
 
-/// A lost SYN is sent again after 1, 3 and 7 s. A shorter timeout turns what
-/// would have been seen as that comb into a mere "timed out".
+/// A lost SYN is sent again after 1 s, then after 2, 3, 4 … or after 3 and 7 s, as
+/// the kernel's version has it. A shorter timeout turns what would have been seen
+/// as that comb into a mere "timed out".
 const SYN_COMB: Duration = Duration::from_secs(8);
 
 /// A warning: the scenario runs, but sees less than it could.
@@ -30,8 +31,8 @@ impl fmt::Display for Lint {
         match self {
             Self::TimeoutHidesSynRetries { load, timeout } => write!(
                 f,
-                "load `{load}`: a timeout of {timeout:?} hides lost SYNs, which the client sends \
-                 again after 1, 3 and 7 s; write timeout = \"8s\" or more"
+                "load `{load}`: a timeout of {timeout:?} hides lost SYNs, which are sent again \
+                 one to seven seconds later; write timeout = \"8s\" or more"
             ),
             Self::HostNetwork => f.write_str(
                 "network.namespace = \"host\" taints the kernel's counters with other traffic: \
