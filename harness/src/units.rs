@@ -1,1 +1,271 @@
-//! (being written)
+//! Quantities as people write them: spans, rates, ranges of bytes, seeds.
+//!
+//! Each parser accepts one form, and its error says which.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serializer;
+
+/// How a span is written.
+pub const SPAN_FORM: &str =
+    "a span: a number and a unit (ns, us, ms, s, m, h), like \"250ms\", \"2s\", \"1.5m\" or \"0s\"";
+
+/// How a rate is written.
+pub const RATE_FORM: &str =
+    "a rate above zero, at most 10M/s: operations per second, like 6000, \"6000/s\" or \"6k/s\"";
+
+/// How a range of sizes is written.
+pub const BYTES_FORM: &str = "a size or an inclusive range of sizes, 1 byte to 16MiB, like \"256\", \"64..1024\" or \"1KiB..64KiB\"";
+
+/// How a seed is written.
+pub const SEED_FORM: &str = "a seed: \"random\", or 1 to 16 hexadecimal digits, like \"0x5eed\"";
+
+/// The largest payload: a client keeps two of them in memory per connection.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+
+/// Beyond this the distance between two operations is below what a clock resolves.
+const MAX_RATE: f64 = 10_000_000.0;
+
+/// A thousand hours. It keeps sums of spans far from what a timer can hold.
+const MAX_SPAN: Duration = Duration::from_hours(1000);
+
+/// A quantity that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` {problem}; write {form}")]
+pub struct UnitError {
+    given: String,
+    problem: &'static str,
+    form: &'static str,
+}
+
+impl UnitError {
+    fn new(given: impl fmt::Display, problem: &'static str, form: &'static str) -> Self {
+        Self { given: given.to_string(), problem, form }
+    }
+}
+
+/// Reads a span, like `250ms`.
+///
+/// # Errors
+///
+/// When it is not of [`SPAN_FORM`], or longer than a thousand hours.
+pub fn span(text: &str) -> Result<Duration, UnitError> {
+    let (number, unit) = split_number(text);
+    let seconds = match unit {
+        "ns" => 1e-9,
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "" => return Err(UnitError::new(text, "has no unit", SPAN_FORM)),
+        _ => return Err(UnitError::new(text, "is not a span", SPAN_FORM)),
+    };
+    let amount: f64 =
+        number.parse().map_err(|_| UnitError::new(text, "is not a span", SPAN_FORM))?;
+    match Duration::try_from_secs_f64(amount * seconds) {
+        Ok(span) if span <= MAX_SPAN => Ok(span),
+        _ => Err(UnitError::new(text, "is longer than 1000h", SPAN_FORM)),
+    }
+}
+
+/// Reads a rate in operations per second, like `6k/s`.
+///
+/// # Errors
+///
+/// When it is not of [`RATE_FORM`].
+pub fn rate(text: &str) -> Result<f64, UnitError> {
+    let per_second = text.strip_suffix("/s").unwrap_or(text);
+    let (number, unit) = split_number(per_second);
+    let factor = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        _ => return Err(UnitError::new(text, "is not a rate", RATE_FORM)),
+    };
+    let amount: f64 =
+        number.parse().map_err(|_| UnitError::new(text, "is not a rate", RATE_FORM))?;
+    rate_from_number(amount * factor).map_err(|_| out_of_range(text))
+}
+
+/// Takes a bare number as operations per second.
+///
+/// # Errors
+///
+/// When no load can have this rate.
+pub fn rate_from_number(rate: f64) -> Result<f64, UnitError> {
+    if rate > 0.0 && rate <= MAX_RATE { Ok(rate) } else { Err(out_of_range(rate)) }
+}
+
+fn out_of_range(given: impl fmt::Display) -> UnitError {
+    UnitError::new(given, "is a rate that no load can have", RATE_FORM)
+}
+
+/// Reads a size (`256`) or an inclusive range of sizes (`64..1024`), in bytes.
+///
+/// # Errors
+///
+/// When it is not of [`BYTES_FORM`], or the range is empty.
+pub fn byte_range(text: &str) -> Result<(usize, usize), UnitError> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let read = |text_of_one| {
+        bytes(text_of_one).ok_or_else(|| UnitError::new(text, "is not a range", BYTES_FORM))
+    };
+    let (low, high) = (read(low)?, read(high)?);
+    if low > high {
+        return Err(UnitError::new(text, "is empty: its end is below its start", BYTES_FORM));
+    }
+    if low == 0 {
+        return Err(UnitError::new(text, "begins at nothing: nothing echoes as", BYTES_FORM));
+    }
+    if high > MAX_PAYLOAD {
+        return Err(UnitError::new(text, "is too large", BYTES_FORM));
+    }
+    Ok((low, high))
+}
+
+fn bytes(text: &str) -> Option<usize> {
+    let (number, unit) = split_number(text);
+    let factor: usize = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(factor)
+}
+
+/// Splits off the leading digits, with at most one point among them. What
+/// `f64` would also read (`inf`, `1e9`, `-1`) is no number here.
+fn split_number(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// Where a run's randomness comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeedChoice {
+    /// The operating system chooses; the run prints what it chose.
+    Random,
+    /// This seed, to do again what an earlier run did.
+    Fixed(u64),
+}
+
+impl FromStr for SeedChoice {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if text == "random" {
+            return Ok(Self::Random);
+        }
+        let Some(digits) = text.strip_prefix("0x") else {
+            return Err(UnitError::new(text, "is not a seed", SEED_FORM));
+        };
+        // `from_str_radix` would also take a sign.
+        if digits.starts_with(['+', '-']) {
+            return Err(UnitError::new(text, "is not a seed", SEED_FORM));
+        }
+        u64::from_str_radix(digits, 16)
+            .map(Self::Fixed)
+            .map_err(|_| UnitError::new(text, "is not a seed", SEED_FORM))
+    }
+}
+
+/// A seed as it is printed, and as `--seed` reads it back.
+#[must_use]
+pub fn seed_text(seed: u64) -> String {
+    format!("{seed:#x}")
+}
+
+/// Serializes a seed as [`seed_text`]: a JSON number this large loses digits in
+/// most readers, and a seed that lost digits repeats nothing.
+///
+/// # Errors
+///
+/// When the serializer fails.
+pub fn serialize_seed<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&seed_text(*seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        let cases = [
+            ("250ms", 250_000_000),
+            ("2s", 2_000_000_000),
+            ("1m", 60_000_000_000),
+            ("0s", 0),
+            ("1.5s", 1_500_000_000),
+            ("7us", 7_000),
+            ("7µs", 7_000),
+            ("3ns", 3),
+            ("1000h", 3_600_000_000_000_000),
+        ];
+        for (text, nanos) in cases {
+            assert_eq!(span(text), Ok(Duration::from_nanos(nanos)), "{text}");
+        }
+        for text in ["", "s", "2", "-2s", "2 s", "2sec", "1e3s", "infs", "1.2.3s", "1001h", "1m30s"]
+        {
+            let error = span(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{text}`")), "{error}");
+            assert!(error.contains("\"250ms\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        let cases = [
+            ("6000", 6e3),
+            ("6000/s", 6e3),
+            ("6k/s", 6e3),
+            ("0.5", 0.5),
+            ("1.5k", 1.5e3),
+            ("1M/s", 1e6),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "0/s", "-1", "6K/s", "6k/m", "inf", "nan", "11M/s"] {
+            let error = rate(text).unwrap_err().to_string();
+            assert!(error.contains("\"6k/s\""), "{error}");
+        }
+        for number in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(rate_from_number(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_bytes() {
+        let cases = [
+            ("256", (256, 256)),
+            ("64..1024", (64, 1024)),
+            ("1KiB..2KiB", (1024, 2048)),
+            ("16MiB", (MAX_PAYLOAD, MAX_PAYLOAD)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(byte_range(text), Ok(expected), "{text}");
+        }
+        let huge = format!("{}KiB", usize::MAX);
+        for text in ["", "..", "64..", "..64", "9..8", "0", "0..8", "17MiB", "1.5", "1kB", &huge] {
+            let error = byte_range(text).unwrap_err().to_string();
+            assert!(error.contains("\"64..1024\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn seeds_come_back_as_they_were_printed() {
+        assert_eq!("random".parse(), Ok(SeedChoice::Random));
+        for seed in [0, 0x5eed, u64::MAX] {
+            assert_eq!(seed_text(seed).parse(), Ok(SeedChoice::Fixed(seed)));
+        }
+        for text in ["", "5eed", "0x", "0x+5", "0xg", "0x10000000000000000", "Random"] {
+            let error = text.parse::<SeedChoice>().unwrap_err().to_string();
+            assert!(error.contains("0x5eed"), "{error}");
+        }
+    }
+}

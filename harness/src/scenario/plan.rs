@@ -18,6 +18,7 @@ pub struct Plan {
     /// The file it came from.
     pub path: PathBuf,
     /// Everything random in the run is drawn from this.
+    #[serde(serialize_with = "crate::units::serialize_seed")]
     pub seed: u64,
     /// The server under test.
     pub target: Target,

@@ -1,0 +1,306 @@
+//! Whether the whole of a scenario can be meant, and the plan it makes.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::error::Mistake;
+use super::file::SCHEMA;
+use super::plan::{
+    Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Phases, Plan, Target,
+    Trigger, Upgrades,
+};
+use super::{file, form, text};
+
+/// Makes the plan of a scenario.
+pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
+    schema(&file.schema)?;
+    checked(&file.name, text::name)?;
+    together(&file)?;
+    let coverage = coverage(&file)?;
+    let phases = Phases {
+        warmup: file.phases.warmup.0,
+        baseline: file.phases.baseline.0,
+        storm: file.phases.storm.get_ref().0,
+        settle: file.phases.settle.0,
+    };
+    if (phases.warmup + phases.baseline + phases.storm + phases.settle).is_zero() {
+        return Err(Mistake::at(
+            file.phases.storm.span(),
+            "all phases together last no time; write a storm like storm = \"10s\"",
+        ));
+    }
+    Ok(Plan {
+        name: file.name.into_inner(),
+        about: file.about,
+        path: path.to_owned(),
+        seed,
+        target: target(file.target)?,
+        network: network(file.network)?,
+        phases,
+        loads: loads(file.load)?,
+        upgrades: file.upgrades.map(|upgrades| {
+            let upgrades = upgrades.into_inner();
+            Upgrades { every: upgrades.every.0, max_alive: upgrades.max_alive.into_inner() }
+        }),
+        faults: file.fault.into_iter().map(fault).collect::<Result<_, _>>()?,
+        coverage,
+        limits: ObserverLimits {
+            lateness_p99: file.observer.lateness_p99.0,
+            hiccup_max: file.observer.hiccup_max.0,
+        },
+    })
+}
+
+fn schema(schema: &Spanned<String>) -> Result<(), Mistake> {
+    if schema.get_ref() == SCHEMA {
+        return Ok(());
+    }
+    let message =
+        format!("schema `{}` is not one this harness reads; write \"{SCHEMA}\"", schema.get_ref());
+    Err(Mistake::at(schema.span(), message))
+}
+
+/// What no part of the file can know by itself.
+fn together(file: &file::Scenario) -> Result<(), Mistake> {
+    let greets = file.target.greeting.is_some();
+    if let Some(upgrades) = &file.upgrades {
+        require(greets, &upgrades.span(), || {
+            "[upgrades] need to see who answers; write target.greeting, like \
+             \"generation {generation} pid {pid}\""
+        })?;
+        require(
+            !file.phases.storm.get_ref().0.is_zero(),
+            &upgrades.span(),
+            || "[upgrades] happen in the storm, which lasts no time; write phases.storm, like \"10s\"",
+        )?;
+        // One process always is alive, so with 1 no trigger would ever be sent.
+        let max_alive = &upgrades.get_ref().max_alive;
+        require(
+            *max_alive.get_ref() >= 2,
+            &max_alive.span(),
+            || "max_alive must leave room for the old and the new process; write 2 or more",
+        )?;
+    }
+    if let Some(fault) = file.fault.first() {
+        require(
+            file.upgrades.is_some(),
+            &fault.span(),
+            || "a [[fault]] hits upgrades, and there are none; write an [upgrades] section",
+        )?;
+    }
+    Ok(())
+}
+
+fn target(target: file::Target) -> Result<Target, Mistake> {
+    let (span, command) = (target.command.span(), target.command.into_inner());
+    for argument in &command {
+        checked(argument, text::placeholders)?;
+    }
+    require(
+        command.first().is_some_and(|program| !program.get_ref().is_empty()),
+        &span,
+        || "command names no program; write it first, like [\"{bin:echo-server}\", …]",
+    )?;
+    require(
+        command.iter().any(|argument| argument.get_ref().contains("{addr}")),
+        &span,
+        || "command does not tell the server where to listen; write {addr} in one of its arguments",
+    )?;
+    if let Some(greeting) = &target.greeting {
+        checked(greeting, text::greeting)?;
+    }
+    if let Some(ledger) = &target.ledger {
+        checked(ledger, text::ledger)?;
+    }
+    require(
+        !target.ready_timeout.get_ref().0.is_zero(),
+        &target.ready_timeout.span(),
+        || "ready_timeout leaves the server no time to start; write one like \"10s\"",
+    )?;
+    Ok(Target {
+        command: command.into_iter().map(Spanned::into_inner).collect(),
+        greeting: target.greeting.map(Spanned::into_inner),
+        trigger: Trigger { signal: target.trigger.signal.0, to: target.trigger.to.0 },
+        stop_signal: target.stop.0,
+        ready_timeout: target.ready_timeout.get_ref().0,
+        drain_timeout: target.drain_timeout.0,
+        ledger: target.ledger.map(Spanned::into_inner),
+    })
+}
+
+fn network(network: file::Network) -> Result<Network, Mistake> {
+    let namespace = network.namespace.0;
+    for key in network.sysctl.keys() {
+        checked(key, text::sysctl)?;
+        require(
+            namespace == Namespace::Private,
+            &key.span(),
+            || "sysctl would change the machine itself; write namespace = \"private\", or no sysctl",
+        )?;
+    }
+    let sysctl = network.sysctl.into_iter().map(|(key, value)| (key.into_inner(), value));
+    Ok(Network { namespace, sysctl: sysctl.collect() })
+}
+
+fn loads(loads: Vec<Spanned<file::Load>>) -> Result<Vec<Load>, Mistake> {
+    if loads.is_empty() {
+        return Err(Mistake::anywhere(
+            "there is no load, so nobody could be harmed; write a [[load]] with name, kind and rate",
+        ));
+    }
+    let mut done: Vec<Load> = Vec::with_capacity(loads.len());
+    for load in loads {
+        let load = load.into_inner();
+        checked(&load.name, text::name)?;
+        require(
+            done.iter().all(|other| other.name != *load.name.get_ref()),
+            &load.name.span(),
+            || "two loads have this name, and reports could not tell them apart; write another name",
+        )?;
+        done.push(one_load(load)?);
+    }
+    Ok(done)
+}
+
+fn one_load(load: file::Load) -> Result<Load, Mistake> {
+    let timeout = load.timeout.get_ref().0;
+    require(!timeout.is_zero() && timeout >= load.stall.0, &load.timeout.span(), || {
+        format!(
+            "timeout {timeout:?} is shorter than stall {:?}, so no stall would be seen; write \
+             timeout = \"10s\", or a shorter stall",
+            load.stall.0
+        )
+    })?;
+    let kind = match load.kind.0 {
+        form::Kind::Churn => {
+            only_kept("connections", load.connections.map(|value| value.span()))?;
+            only_kept("lifetime", load.lifetime.map(|value| value.span()))?;
+            LoadKind::Churn
+        }
+        form::Kind::KeepAlive => keep_alive(load.connections, load.lifetime)?,
+    };
+    Ok(Load {
+        name: load.name.into_inner(),
+        kind,
+        rate: load.rate.0.0,
+        arrivals: load.arrivals.0,
+        payload: load.payload.0,
+        timeout,
+        stall: load.stall.0,
+    })
+}
+
+fn only_kept(key: &str, span: Option<Range<usize>>) -> Result<(), Mistake> {
+    span.map_or(Ok(()), |span| {
+        let message = format!(
+            "`{key}` is of kept connections, and churn keeps none; write kind = \"keep-alive\", or \
+             take the key out"
+        );
+        Err(Mistake::at(span, message))
+    })
+}
+
+fn keep_alive(
+    connections: Option<Spanned<usize>>,
+    lifetime: Option<Spanned<form::Written<Duration>>>,
+) -> Result<LoadKind, Mistake> {
+    if let Some(connections) = &connections {
+        require(
+            *connections.get_ref() >= 1,
+            &connections.span(),
+            || "connections = 0 is no load; write 1 or more",
+        )?;
+    }
+    if let Some(lifetime) = &lifetime {
+        require(
+            !lifetime.get_ref().0.is_zero(),
+            &lifetime.span(),
+            || "a lifetime of no time keeps nothing; write one like \"2s\", or kind = \"churn\"",
+        )?;
+    }
+    Ok(LoadKind::KeepAlive {
+        connections: connections.map_or(file::USUAL_CONNECTIONS, Spanned::into_inner),
+        lifetime: lifetime.map_or(file::USUAL_LIFETIME, |lifetime| lifetime.into_inner().0),
+    })
+}
+
+fn fault(fault: Spanned<file::Fault>) -> Result<Fault, Mistake> {
+    let fault = fault.into_inner();
+    require(
+        *fault.every.get_ref() >= 1,
+        &fault.every.span(),
+        || "every = 0 hits no upgrade; write 1 for each, 3 for every third",
+    )?;
+    Ok(Fault { kind: fault.kind.0, every: fault.every.into_inner() })
+}
+
+fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {
+    let (upgraded, sabotaged) = (file.upgrades.is_some(), !file.fault.is_empty());
+    let written = &file.coverage;
+    let unreachable = |key: &str, section: &str| {
+        format!(
+            "coverage asks for {key}, but without {section} there will be none; write {section}, \
+             or take the key out"
+        )
+    };
+    if let Some(upgrades) = &written.upgrades {
+        require(upgraded || *upgrades.get_ref() == 0, &upgrades.span(), || {
+            unreachable("upgrades", "[upgrades]")
+        })?;
+    }
+    if let Some(share) = &written.connections_per_upgrade {
+        let value = *share.get_ref();
+        require(value.is_finite() && value >= 0.0, &share.span(), || {
+            format!("connections_per_upgrade = {value} cannot be reached; write a number like 20")
+        })?;
+        require(upgraded || value == 0.0, &share.span(), || {
+            unreachable("connections_per_upgrade", "[upgrades]")
+        })?;
+    }
+    if let Some(faults) = &written.faults {
+        require(sabotaged || *faults.get_ref() == 0, &faults.span(), || {
+            unreachable("faults", "[[fault]]")
+        })?;
+    }
+    if let Some(tolerated) = &written.tolerated {
+        require(
+            sabotaged || tolerated.get_ref().is_empty(),
+            &tolerated.span(),
+            || "without a [[fault]] no harm can be tolerated; take the key out",
+        )?;
+    }
+    let tolerated = written.tolerated.as_ref().map(Spanned::get_ref);
+    Ok(Coverage {
+        upgrades: given(written.upgrades.as_ref(), u64::from(upgraded)),
+        connections: written.connections.unwrap_or(1),
+        connections_per_upgrade: given(
+            written.connections_per_upgrade.as_ref(),
+            if upgraded { file::USUAL_CONNECTIONS_PER_UPGRADE } else { 0.0 },
+        ),
+        faults: given(written.faults.as_ref(), u64::from(sabotaged)),
+        tolerated: tolerated.into_iter().flatten().map(|harm| harm.0).collect(),
+    })
+}
+
+fn given<T: Copy>(value: Option<&Spanned<T>>, default: T) -> T {
+    value.map_or(default, |value| *value.get_ref())
+}
+
+/// Applies a check of [`text`] to a value, whose place it does not know.
+fn checked(
+    value: &Spanned<String>,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), Mistake> {
+    check(value.get_ref()).map_err(|message| Mistake::at(value.span(), message))
+}
+
+fn require<M: Into<String>>(
+    holds: bool,
+    span: &Range<usize>,
+    message: impl FnOnce() -> M,
+) -> Result<(), Mistake> {
+    if holds { Ok(()) } else { Err(Mistake::at(span.clone(), message())) }
+}

@@ -1,0 +1,244 @@
+//! The scenario file as it is written: which keys there are, what each accepts,
+//! and what it is when left out. Nobody outside this module's parent sees it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::Mistake;
+use super::form::{Kind, Rate, Written};
+use super::plan::{Addressee, Arrivals, FaultKind, Namespace, Signal};
+use crate::event::Harm;
+use crate::units::SeedChoice;
+
+/// What the first key of every file must say.
+pub(super) const SCHEMA: &str = "harness/scenario/1";
+
+/// How many connections a keep-alive load has when it does not say.
+pub(super) const USUAL_CONNECTIONS: usize = 16;
+
+/// How long a keep-alive load keeps each when it does not say.
+pub(super) const USUAL_LIFETIME: Duration = Duration::from_secs(2);
+
+/// What coverage asks of each upgrade when it does not say: with 20 connections
+/// on average, a gap that loses a fourth of them goes unseen once in 300 upgrades.
+pub(super) const USUAL_CONNECTIONS_PER_UPGRADE: f64 = 20.0;
+
+/// Reads the text of a scenario, and says which seed it asks for.
+pub(super) fn parse(source: &str) -> Result<(Scenario, SeedChoice), Mistake> {
+    let scenario: Scenario = toml::from_str(source)?;
+    let seed = scenario.seed.0;
+    Ok((scenario, seed))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scenario {
+    pub(super) schema: Spanned<String>,
+    pub(super) name: Spanned<String>,
+    /// Default: empty.
+    #[serde(default)]
+    pub(super) about: String,
+    /// Default: random.
+    #[serde(default = "random")]
+    seed: Written<SeedChoice>,
+    pub(super) target: Target,
+    #[serde(default)]
+    pub(super) network: Network,
+    #[serde(default)]
+    pub(super) phases: Phases,
+    /// At least one.
+    #[serde(default)]
+    pub(super) load: Vec<Spanned<Load>>,
+    /// Default: the server is left alone.
+    pub(super) upgrades: Option<Spanned<Upgrades>>,
+    /// Default: none.
+    #[serde(default)]
+    pub(super) fault: Vec<Spanned<Fault>>,
+    #[serde(default)]
+    pub(super) coverage: Coverage,
+    #[serde(default)]
+    pub(super) observer: Observer,
+}
+
+fn random() -> Written<SeedChoice> {
+    Written(SeedChoice::Random)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    pub(super) command: Spanned<Vec<Spanned<String>>>,
+    /// Default: the server sends none.
+    pub(super) greeting: Option<Spanned<String>>,
+    /// Default: SIGHUP to the serving process.
+    #[serde(default)]
+    pub(super) trigger: Trigger,
+    /// Default: SIGTERM.
+    #[serde(default = "sigterm")]
+    pub(super) stop: Written<Signal>,
+    /// Default: 10s.
+    #[serde(default = "ten_seconds")]
+    pub(super) ready_timeout: Spanned<Written<Duration>>,
+    /// Default: 15s.
+    #[serde(default = "fifteen_seconds")]
+    pub(super) drain_timeout: Written<Duration>,
+    /// Default: the server keeps none.
+    pub(super) ledger: Option<Spanned<String>>,
+}
+
+fn sigterm() -> Written<Signal> {
+    Written(Signal::SigTerm)
+}
+
+fn ten_seconds() -> Spanned<Written<Duration>> {
+    unplaced(Written(Duration::from_secs(10)))
+}
+
+fn fifteen_seconds() -> Written<Duration> {
+    Written(Duration::from_secs(15))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Trigger {
+    pub(super) signal: Written<Signal>,
+    pub(super) to: Written<Addressee>,
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Self { signal: Written(Signal::SigHup), to: Written(Addressee::Serving) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Network {
+    pub(super) namespace: Written<Namespace>,
+    pub(super) sysctl: BTreeMap<Spanned<String>, String>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { namespace: Written(Namespace::Private), sysctl: BTreeMap::new() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Phases {
+    pub(super) warmup: Written<Duration>,
+    pub(super) baseline: Written<Duration>,
+    pub(super) storm: Spanned<Written<Duration>>,
+    pub(super) settle: Written<Duration>,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self {
+            warmup: Written(Duration::from_secs(1)),
+            baseline: Written(Duration::from_secs(2)),
+            storm: unplaced(Written(Duration::from_secs(10))),
+            settle: Written(Duration::from_secs(1)),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Load {
+    pub(super) name: Spanned<String>,
+    pub(super) kind: Written<Kind>,
+    pub(super) rate: Written<Rate>,
+    /// Default: poisson.
+    #[serde(default = "poisson")]
+    pub(super) arrivals: Written<Arrivals>,
+    /// Default: 64..1024.
+    #[serde(default = "usual_payload")]
+    pub(super) payload: Written<(usize, usize)>,
+    /// Default: 10s, long enough to see a lost SYN sent again.
+    #[serde(default = "ten_seconds")]
+    pub(super) timeout: Spanned<Written<Duration>>,
+    /// Default: 1s.
+    #[serde(default = "one_second")]
+    pub(super) stall: Written<Duration>,
+    /// Keep-alive only. Default: 16.
+    pub(super) connections: Option<Spanned<usize>>,
+    /// Keep-alive only. Default: 2s.
+    pub(super) lifetime: Option<Spanned<Written<Duration>>>,
+}
+
+fn poisson() -> Written<Arrivals> {
+    Written(Arrivals::Poisson)
+}
+
+fn usual_payload() -> Written<(usize, usize)> {
+    Written((64, 1024))
+}
+
+fn one_second() -> Written<Duration> {
+    Written(Duration::from_secs(1))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Upgrades {
+    pub(super) every: Written<Duration>,
+    pub(super) max_alive: Spanned<usize>,
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self { every: Written(Duration::ZERO), max_alive: unplaced(24) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fault {
+    pub(super) kind: Written<FaultKind>,
+    /// Default: 1, every upgrade.
+    #[serde(default = "each")]
+    pub(super) every: Spanned<u64>,
+}
+
+fn each() -> Spanned<u64> {
+    unplaced(1)
+}
+
+/// What is left out here depends on the rest, so `check` fills it in: with
+/// `[upgrades]` 1 upgrade and 20 connections in each, without none; 1 connection;
+/// with a `[[fault]]` 1 of each kind, without none. No harm is tolerated.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Coverage {
+    pub(super) upgrades: Option<Spanned<u64>>,
+    pub(super) connections: Option<u64>,
+    pub(super) connections_per_upgrade: Option<Spanned<f64>>,
+    pub(super) faults: Option<Spanned<u64>>,
+    pub(super) tolerated: Option<Spanned<Vec<Written<Harm>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Observer {
+    pub(super) lateness_p99: Written<Duration>,
+    pub(super) hiccup_max: Written<Duration>,
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self {
+            lateness_p99: Written(Duration::from_millis(50)),
+            hiccup_max: Written(Duration::from_millis(500)),
+        }
+    }
+}
+
+/// A value that is in no file, so nothing can be wrong with its place.
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}

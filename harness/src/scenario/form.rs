@@ -1,0 +1,185 @@
+//! How single values are written in a scenario file. Whatever else is written,
+//! the message says what to write.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::error::suggestion;
+use super::plan::{Addressee, Arrivals, FaultKind, Namespace, Signal};
+use crate::event::Harm;
+use crate::units::{self, SeedChoice};
+
+/// A value that has a form of its own in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<T>(pub(super) T);
+
+/// How a value is written in the file.
+pub(super) trait Form: Sized {
+    /// What to write, for messages.
+    const FORM: &'static str;
+
+    fn from_text(text: &str) -> Result<Self, String>;
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        Err(format!("`{number}` is a bare number; write {}", Self::FORM))
+    }
+}
+
+#[derive(Debug)]
+struct FormVisitor<T>(PhantomData<T>);
+
+impl<T: Form> Visitor<'_> for FormVisitor<T> {
+    type Value = Written<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::FORM)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Written<T>, E> {
+        T::from_text(text).map(Written).map_err(E::custom)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Written<T>, E> {
+        T::from_number(number).map(Written).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Written<T>, E> {
+        // Through text, because no conversion says that it may round.
+        number.to_string().parse().map_err(E::custom).and_then(|number| self.visit_f64(number))
+    }
+}
+
+impl<'de, T: Form> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FormVisitor(PhantomData))
+    }
+}
+
+impl Form for Duration {
+    const FORM: &'static str = units::SPAN_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        units::span(text).map_err(|error| error.to_string())
+    }
+}
+
+/// Operations per second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate(pub(super) f64);
+
+impl Form for Rate {
+    const FORM: &'static str = units::RATE_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        units::rate(text).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        units::rate_from_number(number).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+/// An inclusive range of bytes.
+impl Form for (usize, usize) {
+    const FORM: &'static str = units::BYTES_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        units::byte_range(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Form for SeedChoice {
+    const FORM: &'static str = units::SEED_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: units::UnitError| error.to_string())
+    }
+}
+
+impl Form for Harm {
+    const FORM: &'static str = "the id of a harm, as `harness list harms` prints it";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::from_id(text).ok_or_else(|| {
+            format!("`{text}` is no harm{}", suggestion(text, &Self::ALL.map(Self::id)))
+        })
+    }
+}
+
+impl Form for Signal {
+    const FORM: &'static str = "the name of a signal, like \"SIGHUP\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(
+            text,
+            &[
+                ("SIGHUP", Self::SigHup),
+                ("SIGINT", Self::SigInt),
+                ("SIGQUIT", Self::SigQuit),
+                ("SIGTERM", Self::SigTerm),
+                ("SIGUSR1", Self::SigUsr1),
+                ("SIGUSR2", Self::SigUsr2),
+                ("SIGWINCH", Self::SigWinch),
+            ],
+        )
+    }
+}
+
+impl Form for Addressee {
+    const FORM: &'static str =
+        "\"serving\" (the process that answers now) or \"main\" (the one first started)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("serving", Self::Serving), ("main", Self::Main)])
+    }
+}
+
+impl Form for Namespace {
+    const FORM: &'static str = "\"private\" (a network of the run's own) or \"host\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("private", Self::Private), ("host", Self::Host)])
+    }
+}
+
+/// What the clients of a load do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Churn,
+    KeepAlive,
+}
+
+impl Form for Kind {
+    const FORM: &'static str = "\"churn\" (a connection per request) or \"keep-alive\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("churn", Self::Churn), ("keep-alive", Self::KeepAlive)])
+    }
+}
+
+impl Form for Arrivals {
+    const FORM: &'static str = "\"poisson\" (at random) or \"uniform\" (at equal distances)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("poisson", Self::Poisson), ("uniform", Self::Uniform)])
+    }
+}
+
+impl Form for FaultKind {
+    const FORM: &'static str = "a fault, like \"kill-before-ready\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("kill-before-ready", Self::KillBeforeReady)])
+    }
+}
+
+fn one_of<T: Copy + Form>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let accepted: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        format!("`{text}` is not {}{}", T::FORM, suggestion(text, &accepted))
+    })
+}

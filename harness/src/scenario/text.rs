@@ -1,0 +1,157 @@
+//! The texts in a scenario that have a form of their own: placeholders,
+//! greetings, names and paths. Each check says what to write.
+
+/// Checks that `argument` holds no braces but those of `{bin:NAME}`, `{addr}` and `{dir}`.
+pub(super) fn placeholders(argument: &str) -> Result<(), String> {
+    let mut rest = argument;
+    while let Some(open) = rest.find(['{', '}']) {
+        let end = rest[open..].find('}').map_or(rest.len(), |close| open + close + 1);
+        let found = &rest[open..end];
+        let known = matches!(found, "{addr}" | "{dir}")
+            || found
+                .strip_prefix("{bin:")
+                .and_then(|tail| tail.strip_suffix('}'))
+                .is_some_and(is_name);
+        if !known {
+            return Err(format!(
+                "`{found}` in `{argument}` is no placeholder; write {{bin:NAME}} (a program), \
+                 {{addr}} (address and port of the load) or {{dir}} (the run's private directory)"
+            ));
+        }
+        rest = &rest[end..];
+    }
+    Ok(())
+}
+
+/// Checks that the numbers in a greeting can be found again without doubt.
+pub(super) fn greeting(greeting: &str) -> Result<(), String> {
+    let (generation, pid) = ("{generation}", "{pid}");
+    let refused = |problem: &str| {
+        Err(format!(
+            "greeting `{greeting}` {problem}; write the server's first line with {{generation}} \
+             and {{pid}} where its numbers stand, like \"generation {{generation}} pid {{pid}}\""
+        ))
+    };
+    for placeholder in [generation, pid] {
+        if greeting.matches(placeholder).count() != 1 {
+            return refused(&format!("must contain {placeholder} once"));
+        }
+    }
+    let literals: Vec<&str> = greeting.split(generation).flat_map(|part| part.split(pid)).collect();
+    if literals.iter().any(|literal| literal.contains(['{', '}', '\n', '\r'])) {
+        return refused("contains a brace or a line break");
+    }
+    // Split at both placeholders there are three literals: before, between, after.
+    let (before, between) = (literals[0], literals[1]);
+    if between.is_empty() {
+        return refused("needs text between the two numbers");
+    }
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    if digit(before.chars().next_back())
+        || literals[1..].iter().any(|literal| digit(literal.chars().next()))
+        || digit(between.chars().next_back())
+    {
+        return refused("has a digit beside a number, which makes the number uncertain");
+    }
+    Ok(())
+}
+
+/// Checks that a ledger directory lies within the run's private directory.
+pub(super) fn ledger(path: &str) -> Result<(), String> {
+    let inside = path.strip_prefix("{dir}/").filter(|rest| {
+        rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+            && !rest.contains(['{', '}'])
+    });
+    match inside {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "ledger `{path}` must be a directory within {{dir}}, so that no earlier run's ledgers \
+             are taken for this one's; write it like \"{{dir}}/ledger\""
+        )),
+    }
+}
+
+/// Checks that a sysctl key is a setting of the network, by its dotted name.
+pub(super) fn sysctl(key: &str) -> Result<(), String> {
+    // The key becomes a path, so it must not lead anywhere else.
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let dotted = key.split('.').all(|part| !part.is_empty());
+    if key.starts_with("net.") && dotted && key.chars().all(safe) {
+        return Ok(());
+    }
+    Err(format!(
+        "sysctl `{key}` is not a setting of the run's own network; write one like \
+         \"net.ipv4.ip_local_port_range\""
+    ))
+}
+
+/// Checks a name that reports and their files will carry.
+pub(super) fn name(name: &str) -> Result<(), String> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "name `{name}` would not do as a file name; write letters, digits, `-` and `_`, like \
+         \"upgrade-storm\""
+    ))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_placeholders_pass() {
+        for good in ["", "plain", "{bin:echo-server}", "tcp://{addr}", "{dir}/{addr}/{dir}"] {
+            assert_eq!(placeholders(good), Ok(()));
+        }
+        for bad in ["{", "}", "{port}", "{bin:}", "{bin:a/b}", "{addr", "{{addr}}", "${HOME}"] {
+            assert!(placeholders(bad).unwrap_err().contains("{addr}"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn greetings_must_be_readable_back() {
+        for good in
+            ["generation {generation} pid {pid}", "{pid}/{generation}", "<{generation}:{pid}>"]
+        {
+            assert_eq!(greeting(good), Ok(()));
+        }
+        for bad in [
+            "hello",
+            "{generation}",
+            "{generation}{pid}",
+            "{generation} {pid} {pid}",
+            "{generation}1{pid}",
+            "v1{generation} {pid}",
+            "{generation} {pid}0",
+            "{generation} {pid} {addr}",
+            "{generation}\n{pid}",
+        ] {
+            assert!(greeting(bad).unwrap_err().contains("generation {generation}"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ledgers_stay_in_the_private_directory() {
+        assert_eq!(ledger("{dir}/ledger"), Ok(()));
+        for bad in
+            ["", "ledger", "/tmp/x", "{dir}", "{dir}/", "{dir}/../x", "{dir}x", "{dir}/{dir}"]
+        {
+            assert!(ledger(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sysctls_stay_in_the_network() {
+        assert_eq!(sysctl("net.ipv4.tcp_max_tw_buckets"), Ok(()));
+        for bad in ["", "net", "net.", "kernel.panic", "net..x", "net.ipv4/../../kernel", "net.x y"]
+        {
+            assert!(sysctl(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Every scenario of the repository can be run, and what cannot be meant is
+//! refused in words that help.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::scenario::plan::{Addressee, LoadKind};
+use harness::scenario::{Lint, Plan};
+use harness::units::SeedChoice;
+
+const SOUND: &str = r#"schema = "harness/scenario/1"
+name = "sound"
+seed = "0x5eed"
+[target]
+command = ["{bin:echo-server}", "--listen", "{addr}"]
+greeting = "generation {generation} pid {pid}"
+[phases]
+storm = "3s"
+[[load]]
+name = "churn"
+kind = "churn"
+rate = 100
+[upgrades]
+every = "1s"
+[[fault]]
+kind = "kill-before-ready"
+"#;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
+}
+
+fn load(source: &str) -> Result<(Plan, Vec<Lint>), String> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("s.toml");
+    fs::write(&path, source).expect("a writable directory");
+    Plan::load(&path, None)
+        .map_err(|error| error.to_string().replace(&path.display().to_string(), "s.toml"))
+}
+
+fn scenario(name: &str) -> Plan {
+    Plan::load(&repository().join(name), None).expect(name).0
+}
+
+/// The sound scenario with one place changed is refused, and the message has all of `parts`.
+#[track_caller]
+fn refused(old: &str, new: &str, parts: &[&str]) {
+    assert!(SOUND.contains(old), "{old}");
+    let message = load(&SOUND.replacen(old, new, 1)).expect_err(new);
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is missing in:\n{message}");
+    }
+}
+
+#[test]
+fn every_scenario_loads_without_a_warning() {
+    let mut seen = 0;
+    for dir in [repository(), repository().join("controls")] {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let (plan, lints) = Plan::load(&path, None).unwrap_or_else(|e| panic!("{e}"));
+                assert_eq!(lints, [], "{}", path.display());
+                let stem = path.file_stem().unwrap().to_str().unwrap();
+                assert!(plan.name.ends_with(stem), "{}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 7, "{seen} scenarios");
+}
+
+#[test]
+fn the_storm_says_what_it_proves() {
+    let plan = scenario("upgrade-storm.toml");
+    assert_eq!((plan.coverage.upgrades, plan.coverage.connections), (100, 100_000));
+    assert_eq!(plan.upgrades.unwrap().every, Duration::ZERO);
+    let lifetime = Duration::from_secs(2);
+    assert_eq!(plan.loads[1].kind, LoadKind::KeepAlive { connections: 32, lifetime });
+    assert_eq!(plan.network.sysctl.len(), 2);
+    let control = scenario("controls/reuseport.toml");
+    assert_eq!(control.target.trigger.to, Addressee::Main);
+    assert_eq!(control.target.ledger, None);
+}
+
+#[test]
+fn what_is_left_out_is_as_documented() {
+    let (plan, lints) = load(SOUND).unwrap();
+    assert_eq!(lints, []);
+    assert_eq!(plan.seed, 0x5eed);
+    assert_eq!(plan.target.ready_timeout, Duration::from_secs(10));
+    assert_eq!(plan.target.drain_timeout, Duration::from_secs(15));
+    assert_eq!(plan.loads[0].payload, (64, 1024));
+    assert_eq!(plan.loads[0].timeout, Duration::from_secs(10));
+    assert_eq!(plan.upgrades.unwrap().max_alive, 24);
+    assert_eq!(plan.faults[0].every, 1);
+    assert_eq!((plan.coverage.upgrades, plan.coverage.faults), (1, 1));
+    assert_eq!(plan.coverage.connections_per_upgrade.to_bits(), 20.0_f64.to_bits());
+    assert_eq!(plan.limits.lateness_p99, Duration::from_millis(50));
+    // Without upgrades nothing is asked of them.
+    let plan = scenario("controls/null.toml");
+    assert_eq!((plan.coverage.upgrades, plan.coverage.faults), (0, 0));
+    assert!(plan.coverage.connections_per_upgrade.abs() < f64::EPSILON);
+}
+
+#[test]
+fn the_plan_prints_a_seed_that_can_be_given_back() {
+    let path = repository().join("smoke.toml");
+    let seed = |choice| Plan::load(&path, choice).unwrap().0;
+    let fixed = seed(Some(SeedChoice::Fixed(u64::MAX)));
+    assert_eq!(serde_json::to_value(&fixed).unwrap()["seed"], "0xffffffffffffffff");
+    assert_ne!(seed(None).seed, seed(Some(SeedChoice::Random)).seed);
+}
+
+#[test]
+fn a_message_names_the_file_the_line_and_the_form() {
+    let message = load(&SOUND.replacen("rate = 100", "rate = 0", 1)).unwrap_err();
+    assert_eq!(
+        message,
+        "s.toml:12:8: `0` is a rate that no load can have; write a rate above zero, at most \
+         10M/s: operations per second, like 6000, \"6000/s\" or \"6k/s\"\n  | rate = 0"
+    );
+}
+
+#[test]
+fn unknown_keys_and_words_are_answered_with_the_known() {
+    refused("rate = 100", "raet = 100", &["s.toml:12:1:", "`raet`", "did you mean `rate`?"]);
+    refused("[upgrades]", "[upgrade]", &["s.toml:13:2:", "`upgrade`", "mean `upgrades`?"]);
+    refused("every = \"1s\"", "ever = \"1s\"", &["mean `every`?", "`max_alive`"]);
+    refused("\"churn\"\nrate", "\"chrun\"\nrate", &["`chrun`", "mean `churn`?", "`keep-alive`"]);
+    refused("kill-before-ready", "kill", &["`kill`", "`kill-before-ready`"]);
+    refused("rate = 100\n", "", &["s.toml:9:", "`rate` is missing"]);
+    refused("every = \"1s\"", "max_alive = -2", &["s.toml:14:13:", "`-2`", "a whole number"]);
+    refused("storm = \"3s\"", "storm = 3", &["s.toml:8:9:", "`3`", "\"250ms\""]);
+    refused("storm = \"3s\"", "storm = true", &["s.toml:8:9:", "true", "\"250ms\""]);
+    refused("storm = \"3s\"", "storm = ", &["s.toml:8:"]);
+    refused("0x5eed", "5eed", &["s.toml:3:8:", "`5eed`", "\"0x5eed\""]);
+    refused("scenario/1", "scenario/2", &["s.toml:1:10:", "harness/scenario/1"]);
+    refused("\"sound\"", "\"a/b\"", &["s.toml:2:8:", "`a/b`"]);
+}
+
+#[test]
+fn targets_that_cannot_be_started_or_read_are_refused() {
+    refused("{addr}", "{address}", &["s.toml:5:", "`{address}`", "{addr}"]);
+    refused("{addr}", "127.0.0.1:80", &["s.toml:5:11:", "{addr}"]);
+    refused("[\"{bin:echo-server}\", \"--listen\", \"{addr}\"]", "[]", &["{bin:echo-server}"]);
+    refused("pid {pid}", "", &["s.toml:6:12:", "{pid} once"]);
+    refused("{generation} pid {pid}", "{generation}{pid}", &["text between"]);
+    let behind = "greeting = \"generation {generation} pid {pid}\"\n";
+    let with = |line: &str| format!("{behind}{line}\n");
+    refused(behind, &with("ledger = \"/tmp/l\""), &["s.toml:7:10:", "`/tmp/l`", "{dir}/ledger"]);
+    refused(behind, &with("ready_timeout = \"0s\""), &["s.toml:7:17:", "ready_timeout"]);
+    refused(behind, &with("stop = \"TERM\""), &["s.toml:7:8:", "`TERM`", "`SIGTERM`"]);
+    refused(behind, &with("trigger = { to = \"all\" }"), &["`all`", "`serving`", "`main`"]);
+    refused(behind, "", &["s.toml:12:1:", "target.greeting"]);
+}
+
+#[test]
+fn networks_that_would_reach_the_machine_are_refused() {
+    let with = |text: &str| format!("[network]\n{text}\n[phases]");
+    let host = with("namespace = \"host\"\nsysctl = { \"net.core.somaxconn\" = \"1\" }");
+    refused("[phases]", &host, &["s.toml:9:12:", "private"]);
+    let outside = with("sysctl = { \"kernel.panic\" = \"1\" }");
+    refused("[phases]", &outside, &["s.toml:8:12:", "`kernel.panic`", "net.ipv4"]);
+}
+
+#[test]
+fn loads_that_are_none_are_refused() {
+    let with = |line: &str| format!("rate = 100\n{line}");
+    refused("rate = 100", &with("payload = \"9..8\""), &["s.toml:13:11:", "`9..8`", "64..1024"]);
+    refused("rate = 100", &with("payload = \"17MiB\""), &["`17MiB`", "16MiB"]);
+    refused("rate = 100", &with("timeout = \"1ms\""), &["s.toml:13:11:", "1ms", "stall"]);
+    refused("rate = 100", &with("connections = 1"), &["s.toml:13:15:", "keep-alive"]);
+    refused("rate = 100", &with("lifetime = \"1s\""), &["s.toml:13:12:", "keep-alive"]);
+    let again = with("[[load]]\nname = \"churn\"\nkind = \"churn\"\nrate = 1");
+    refused("rate = 100", &again, &["s.toml:14:8:", "another name"]);
+    let kept = "\"keep-alive\"\nconnections = 0\nrate";
+    refused("\"churn\"\nrate", kept, &["s.toml:12:15:", "1 or more"]);
+    let (head, _) = SOUND.split_once("[[load]]").unwrap();
+    assert!(load(head).unwrap_err().contains("[[load]]"));
+}
+
+#[test]
+fn demands_that_nothing_could_meet_are_refused() {
+    refused("[upgrades]\nevery = \"1s\"\n", "", &["s.toml:13:1:", "[upgrades]"]);
+    refused("every = \"1s\"", "max_alive = 1", &["s.toml:14:13:", "2 or more"]);
+    refused("storm = \"3s\"", "storm = \"0s\"", &["[upgrades]", "phases.storm"]);
+    let (quiet, _) = SOUND.split_once("[upgrades]").unwrap();
+    for (line, part) in [
+        ("upgrades = 1", "[upgrades]"),
+        ("connections_per_upgrade = 0.5", "[upgrades]"),
+        ("faults = 1", "[[fault]]"),
+        ("tolerated = [\"refused\"]", "[[fault]]"),
+        ("tolerated = [\"refusd\"]", "`refused`"),
+    ] {
+        let message = load(&format!("{quiet}[coverage]\n{line}\n")).unwrap_err();
+        assert!(message.starts_with("s.toml:14:") && message.contains(part), "{message}");
+    }
+    load(&format!("{quiet}[coverage]\nupgrades = 0\nfaults = 0\n")).unwrap();
+}
+
+#[test]
+fn what_is_doubtful_is_said() {
+    let (quiet, _) = SOUND.split_once("[phases]").unwrap();
+    let source = format!(
+        "{quiet}[network]\nnamespace = \"host\"\n[[load]]\nname = \"kept\"\nkind = \"keep-alive\"\n\
+         rate = \"1k/s\"\ntimeout = \"5s\"\n"
+    );
+    let (_, lints) = load(&source).unwrap();
+    let timeout = Duration::from_secs(5);
+    assert_eq!(
+        lints,
+        [
+            Lint::TimeoutHidesSynRetries { load: "kept".to_owned(), timeout },
+            Lint::HostNetwork,
+            Lint::NoChurn,
+        ]
+    );
+    assert!(lints.iter().all(|lint| lint.to_string().contains("= \"")), "{lints:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Plan::load(Path::new("no/such.toml"), None).unwrap_err();
+    assert!(error.to_string().starts_with("no/such.toml: "), "{error}");
+}
