@@ -1,1 +1,28 @@
-//! (being written)
+//! The open-loop load: clients that follow a schedule, never the server.
+//!
+//! A thread of its own (`pacer`) merges what every population wants
+//! (`schedule`) and hands each operation over at its intended time; it never
+//! waits for an answer, drops nothing and moves nothing. Clients of both kinds
+//! (`churn`, `keepalive`) talk through one `client`, which only collects facts;
+//! `classify` alone turns facts into a [`crate::event::Fate`]. Rows go to the
+//! `ledger`, whose count of intended operations is kept where they are wanted
+//! and not where they end, so that a row that vanished is missed.
+//!
+//! A retry never repairs an operation: whatever is tried again is a new one.
+
+mod schedule;
+mod payload;
+mod greeting;
+mod classify;
+mod ledger;
+mod pacer;
+mod hiccup;
+mod client;
+mod churn;
+mod keepalive;
+mod generator;
+
+#[cfg(test)]
+mod tests;
+
+pub use generator::{Gathered, Running, start};

@@ -1,0 +1,265 @@
+//! Starts the parts of the load, and brings them to an end.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+
+use super::churn;
+use super::client::{Context, Population};
+use super::greeting::Template;
+use super::hiccup::{self, Hiccups};
+use super::keepalive::{self, Ask, Slot};
+use super::ledger::{Ledger, Rows};
+use super::pacer::{Due, End, Pacer};
+use super::schedule::Schedule;
+use crate::clock::{Clock, Stamp};
+use crate::event::{Connection, Operation, Sightings};
+use crate::scenario::plan::{Load, LoadKind, Plan};
+
+/// Threads that the clients run on. The rest of the machine is the server's.
+const WORKERS: usize = 2;
+
+/// Operations that are begun at one go.
+const BATCH: usize = 64;
+
+/// The load, while it runs. Dropping it stops the schedule and waits for nothing.
+#[derive(Debug)]
+pub struct Running {
+    clock: Clock,
+    runtime: Runtime,
+    brake: Brake,
+    pacer: JoinHandle<Stamp>,
+    hiccups: JoinHandle<Hiccups>,
+    /// Closed when the last client is gone.
+    alive: mpsc::Receiver<()>,
+    ledger: Arc<Ledger>,
+    rows: Rows,
+}
+
+/// Everything the load has to tell when it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// Every operation, by id.
+    pub operations: Vec<Operation>,
+    /// Every connection, by id.
+    pub connections: Vec<Connection>,
+    /// Operations wanted, per population: as many as there must be rows.
+    pub intended: Vec<u64>,
+    /// When the schedule's last operation had been dispatched.
+    pub load_ended: Stamp,
+    /// The longest time in which a thread that only sleeps was not woken.
+    pub hiccup_max: Duration,
+    /// The 99th percentile of the same.
+    pub hiccup_p99: Duration,
+}
+
+/// Stops what runs, at the latest when it is dropped.
+#[derive(Debug)]
+struct Brake {
+    clock: Clock,
+    end: End,
+    hiccups: Arc<AtomicBool>,
+    cancel: watch::Sender<bool>,
+}
+
+impl Drop for Brake {
+    fn drop(&mut self) {
+        self.end.set(self.clock.now());
+        self.hiccups.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts the load of `plan` on the server at `target`, from the network
+/// namespace of the calling thread.
+///
+/// # Errors
+///
+/// If the greeting's template does not name both numbers, or a thread cannot
+/// be started.
+pub fn start(
+    plan: &Plan,
+    target: SocketAddr,
+    clock: Clock,
+    sightings: Sightings,
+) -> io::Result<Running> {
+    let greeting = plan.target.greeting.as_deref().map(template).transpose()?;
+    raise_descriptor_limit()?;
+    let (ledger, rows) = Ledger::new(plan.loads.len());
+    let ledger = Arc::new(ledger);
+    let (cancel, cancelled) = watch::channel(false);
+    let context = Arc::new(Context {
+        clock,
+        target,
+        ledger: Arc::clone(&ledger),
+        sightings,
+        greeting,
+        seed: plan.seed,
+        cancelled,
+        source: AtomicU8::new(0),
+    });
+    let populations = populations(plan)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("load-client")
+        .enable_all()
+        .build()?;
+    let brake = Brake { clock, end: End::open(), hiccups: Arc::default(), cancel };
+
+    let stop = Arc::clone(&brake.hiccups);
+    let hiccups = thread::Builder::new()
+        .name("load-hiccup".to_owned())
+        .spawn(move || hiccup::watch(clock, &stop))?;
+
+    let (out, due) = mpsc::unbounded_channel();
+    let (token, alive) = mpsc::channel(1);
+    let schedules = populations
+        .iter()
+        .map(|population| (population.index, Schedule::new(plan.seed, &population.load)))
+        .collect();
+    runtime.spawn(dispatch(context, populations, due, token));
+    let (began, end) = (clock.now(), brake.end.clone());
+    let pacer = Pacer { clock, began, end, ledger: Arc::clone(&ledger), out };
+    let pacer =
+        thread::Builder::new().name("load-pacer".to_owned()).spawn(move || pacer.run(schedules))?;
+    Ok(Running { clock, runtime, brake, pacer, hiccups, alive, ledger, rows })
+}
+
+impl Running {
+    /// Operations that have ended so far, and how many of them were harmed.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.ledger.counts()
+    }
+
+    /// Stops the schedule and lets everything that it has wanted end by itself.
+    ///
+    /// # Panics
+    ///
+    /// If it is called by a task of an asynchronous runtime: it waits.
+    #[must_use]
+    pub fn finish(self) -> Gathered {
+        self.gather()
+    }
+
+    /// Stops the schedule and marks what has not ended as cancelled.
+    ///
+    /// # Panics
+    ///
+    /// If it is called by a task of an asynchronous runtime: it waits.
+    #[must_use]
+    pub fn abort(self) -> Gathered {
+        self.brake.end.set(self.clock.now());
+        self.brake.cancel.send_replace(true);
+        self.gather()
+    }
+
+    fn gather(mut self) -> Gathered {
+        self.brake.end.set(self.clock.now());
+        // A thread that died has lost what it knew; the books will not balance.
+        let load_ended = self.pacer.join().unwrap_or_else(|_| self.clock.now());
+        self.runtime.block_on(async { while self.alive.recv().await.is_some() {} });
+        self.brake.hiccups.store(true, Ordering::Relaxed);
+        let hiccups = self.hiccups.join().unwrap_or(Hiccups::UNKNOWN);
+        let (operations, connections) = self.rows.take();
+        Gathered {
+            operations,
+            connections,
+            intended: self.ledger.intended(),
+            load_ended,
+            hiccup_max: hiccups.max,
+            hiccup_p99: hiccups.p99,
+        }
+    }
+}
+
+/// Gives every operation a client. The token is held by everyone who may still
+/// enter a row.
+async fn dispatch(
+    context: Arc<Context>,
+    populations: Vec<Arc<Population>>,
+    mut due: mpsc::UnboundedReceiver<Due>,
+    token: mpsc::Sender<()>,
+) {
+    let mut slots: Vec<VecDeque<mpsc::UnboundedSender<Ask>>> =
+        populations.iter().map(|population| open_slots(&context, population, &token)).collect();
+    let mut batch = Vec::with_capacity(BATCH);
+    while due.recv_many(&mut batch, BATCH).await > 0 {
+        for due in batch.drain(..) {
+            let place = usize::from(due.population);
+            let (Some(population), Some(slots)) = (populations.get(place), slots.get_mut(place))
+            else {
+                continue;
+            };
+            if let LoadKind::Churn = population.load.kind {
+                let (context, population) = (Arc::clone(&context), Arc::clone(population));
+                let token = token.clone();
+                tokio::spawn(async move {
+                    churn::run(&context, &population, due).await;
+                    drop(token);
+                });
+            } else if let Some(slot) = slots.front() {
+                let dispatched = context.clock.now();
+                // A slot is gone only if it died, and then the missing row tells.
+                let _ = slot.send(Ask { due, dispatched });
+                slots.rotate_left(1);
+            }
+        }
+    }
+}
+
+/// Starts the slots of a population that keeps its connections.
+fn open_slots(
+    context: &Arc<Context>,
+    population: &Arc<Population>,
+    token: &mpsc::Sender<()>,
+) -> VecDeque<mpsc::UnboundedSender<Ask>> {
+    let LoadKind::KeepAlive { connections, lifetime } = population.load.kind else {
+        return VecDeque::new();
+    };
+    let mut chance = keepalive::chance(context, population);
+    let open = |_| {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let (context, population) = (Arc::clone(context), Arc::clone(population));
+        let slot = Slot::new(context, population, queue, lifetime, &mut chance);
+        let token = token.clone();
+        tokio::spawn(async move {
+            slot.run().await;
+            drop(token);
+        });
+        sender
+    };
+    (0..connections).map(open).collect()
+}
+
+fn populations(plan: &Plan) -> io::Result<Vec<Arc<Population>>> {
+    let number = |(index, load): (usize, &Load)| {
+        let index = u16::try_from(index).map_err(io::Error::other)?;
+        Ok(Arc::new(Population { index, load: load.clone() }))
+    };
+    plan.loads.iter().enumerate().map(number).collect()
+}
+
+fn template(text: &str) -> io::Result<Template> {
+    Template::new(text).ok_or_else(|| {
+        let what = format!("the greeting {text:?} must name {{generation}} and {{pid}} once each");
+        io::Error::new(io::ErrorKind::InvalidInput, what)
+    })
+}
+
+/// Every client needs a descriptor, and the usual limit is for one program
+/// that does one thing.
+fn raise_descriptor_limit() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Connections that are kept for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{sleep, sleep_until};
+
+use super::classify::{Ending, Progress};
+use super::client::{Client, Context, Population, Verdict};
+use super::pacer::Due;
+use super::schedule;
+use crate::clock::Stamp;
+use crate::event::{Fate, OpKind, Operation};
+
+/// After harm a slot holds its breath, lest a server that is down be hammered
+/// as fast as the machine can.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// A request, handed to a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    /// What the schedule wanted.
+    pub(super) due: Due,
+    /// When it was handed over. That the slot may be busy then is the server's
+    /// doing: it counts as latency and not as lateness.
+    pub(super) dispatched: Stamp,
+}
+
+/// One place for one connection at a time.
+#[derive(Debug)]
+pub(super) struct Slot {
+    context: Arc<Context>,
+    population: Arc<Population>,
+    queue: UnboundedReceiver<Ask>,
+    lifetime: Duration,
+    first_lifetime: Duration,
+}
+
+/// What ends the waiting of a kept connection.
+#[derive(Debug)]
+enum Event {
+    Cancelled,
+    Gone(Ending),
+    Enough,
+    Ask(Ask),
+}
+
+/// The source of chance that [`Slot::new`] draws from.
+pub(super) fn chance(context: &Context, population: &Population) -> StdRng {
+    schedule::rng(context.seed, &population.load.name, "lifetime")
+}
+
+impl Slot {
+    /// A slot fed by `queue`. By `chance` its first connection is cut short,
+    /// so that those of all slots do not end together.
+    pub(super) fn new(
+        context: Arc<Context>,
+        population: Arc<Population>,
+        queue: UnboundedReceiver<Ask>,
+        lifetime: Duration,
+        chance: &mut StdRng,
+    ) -> Self {
+        let share: f64 = chance.random();
+        Self { context, population, queue, lifetime, first_lifetime: lifetime.mul_f64(share) }
+    }
+
+    /// Keeps one connection after another until no more requests can come.
+    pub(super) async fn run(mut self) {
+        let context = Arc::clone(&self.context);
+        let mut lifetime = self.first_lifetime;
+        while !(self.queue.is_closed() && self.queue.is_empty()) {
+            let mut client = Client::new(&context, self.population.index);
+            let mut well = false;
+            match self.open(&mut client).await {
+                Ok(()) => {
+                    well = self.keep(&mut client, context.clock.now().after(lifetime)).await;
+                    lifetime = self.lifetime;
+                }
+                Err(verdict) => self.fail_queued(client.row.id, verdict),
+            }
+            client.close();
+            if !well {
+                sleep(BREATH).await;
+            }
+        }
+    }
+
+    /// Opens the connection. One that was opened late is a harm, and kept.
+    async fn open(&self, client: &mut Client<'_>) -> Result<(), Verdict> {
+        let (context, load) = (&self.context, &self.population.load);
+        let id = context.ledger.intend(self.population.index);
+        let begun = context.clock.now();
+        let ending = context.bound(begun.after(load.timeout), client.open(begun)).await;
+        let verdict = client.judge(ending, load, true);
+        self.enter(id, OpKind::Open, client.row.id, (begun, begun), verdict);
+        if ending == Ending::Complete { Ok(()) } else { Err(verdict) }
+    }
+
+    /// Keeps the connection until it is old or broken; says whether it ended well.
+    async fn keep(&mut self, client: &mut Client<'_>, until: Stamp) -> bool {
+        let context = Arc::clone(&self.context);
+        let old = sleep_until(context.clock.instant(until).into());
+        tokio::pin!(old);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = context.given_up() => Event::Cancelled,
+                ending = client.idle() => Event::Gone(ending),
+                () = &mut old => Event::Enough,
+                ask = self.queue.recv() => ask.map_or(Event::Enough, Event::Ask),
+            };
+            let ended = match event {
+                Event::Ask(ask) if self.request(client, ask).await => continue,
+                Event::Ask(_) => return false,
+                Event::Enough => None,
+                Event::Gone(ending) => Some(ending),
+                Event::Cancelled => Some(Ending::Cancelled),
+            };
+            return self.close(client, ended).await == Fate::Ok;
+        }
+    }
+
+    /// One request; says whether the connection can serve another. One whose
+    /// time was up before its turn came has not touched the connection.
+    async fn request(&self, client: &mut Client<'_>, ask: Ask) -> bool {
+        let (context, load, due) = (&self.context, &self.population.load, ask.due);
+        let deadline = ask.dispatched.after(load.timeout);
+        let expired = context.clock.now() >= deadline;
+        let ending = if expired {
+            Ending::Deadline
+        } else {
+            context.bound(deadline, client.request(due.id, due.payload)).await
+        };
+        let verdict = client.judge(ending, load, false);
+        let times = (due.intended, ask.dispatched);
+        self.enter(due.id, OpKind::Request, client.row.id, times, verdict);
+        expired || verdict.fate == Fate::Ok
+    }
+
+    /// Ends the connection, unless it has been ended by something else.
+    async fn close(&self, client: &mut Client<'_>, ended: Option<Ending>) -> Fate {
+        let (context, load) = (&self.context, &self.population.load);
+        let id = context.ledger.intend(self.population.index);
+        let begun = context.clock.now();
+        let ending = match ended {
+            Some(ending) => ending,
+            None => {
+                let step = client.finish(Progress::Closing);
+                context.bound(begun.after(load.timeout), step).await
+            }
+        };
+        let verdict = client.judge(ending, load, false);
+        self.enter(id, OpKind::Close, client.row.id, (begun, begun), verdict);
+        verdict.fate
+    }
+
+    /// Requests that waited for a connection which could not be opened share
+    /// its fate: each was a client that wanted it.
+    fn fail_queued(&mut self, connection: u64, verdict: Verdict) {
+        while let Ok(ask) = self.queue.try_recv() {
+            let times = (ask.due.intended, ask.dispatched);
+            self.enter(ask.due.id, OpKind::Request, connection, times, verdict);
+        }
+    }
+
+    fn enter(
+        &self,
+        id: u64,
+        kind: OpKind,
+        connection: u64,
+        (intended, dispatched): (Stamp, Stamp),
+        verdict: Verdict,
+    ) {
+        let finished = self.context.clock.now();
+        let Verdict { fate, errno } = verdict;
+        let population = self.population.index;
+        self.context.ledger.operation(Operation {
+            id,
+            population,
+            kind,
+            connection,
+            intended,
+            dispatched,
+            finished,
+            fate,
+            errno,
+        });
+    }
+}
