@@ -21,4 +21,4 @@ pub use operation::{Connection, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
 pub use progress::Progress;
 pub use recording::{Observer, Recording, Timeline, VERSION};
-pub use sightings::Sightings;
+pub use sightings::{Board, Sightings};

@@ -37,12 +37,12 @@ pub(super) fn compare(expected: &[u8], got: &[u8]) -> Option<Harm> {
     if same == expected.len() {
         return Some(Harm::DupBytes);
     }
-    let rest = &got[same..];
-    let Some(sample) = rest.get(..rest.len().min(2 * RECOGNISED)) else {
-        return Some(Harm::Corrupt);
-    };
+    let rest = got.get(same..).unwrap_or_default();
+    let sample = rest.get(..2 * RECOGNISED).unwrap_or(rest);
     if sample.len() < RECOGNISED {
-        return Some(Harm::Corrupt);
+        // Too little to recognise; but if there is too much in all, some came twice.
+        let harm = if got.len() > expected.len() { Harm::DupBytes } else { Harm::Corrupt };
+        return Some(harm);
     }
     match expected.windows(sample.len()).position(|window| window == sample) {
         Some(place) if place > same => Some(Harm::LostBytes),

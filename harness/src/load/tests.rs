@@ -206,12 +206,53 @@ fn a_reset_in_the_reply_is_told_from_one_before() {
 #[test]
 fn a_mute_server_has_never_served() {
     let server = serve(Manner::Mute);
-    let quick = |load| Load { timeout: Duration::from_millis(100), ..load };
+    let quick = |load| Load { timeout: Duration::from_millis(300), ..load };
     let loads = vec![quick(churn(200.0)), quick(kept(100.0, 2, Duration::from_secs(9)))];
     let gathered = run(loads, server.address, 100);
     for kind in [OpKind::Churn, OpKind::Open, OpKind::Request] {
         only(&gathered, kind, "never_served");
     }
+}
+
+#[test]
+fn requests_that_wait_for_a_deaf_server_time_out_with_it() {
+    let server = serve(Manner::Deaf);
+    let lifetime = Duration::from_secs(9);
+    let load = Load { timeout: Duration::from_millis(300), ..kept(400.0, 2, lifetime) };
+    let gathered = run(vec![load], server.address, 200);
+    only(&gathered, OpKind::Request, "timeout");
+    // None waits longer than its own time, however many wait before it.
+    let longest = gathered.operations.iter().map(|row| row.finished - row.dispatched).max();
+    assert!(longest.unwrap() < Duration::from_secs(2), "{longest:?}");
+}
+
+/// Runs a load that expects no greeting.
+fn run_plain(manner: Manner, timeout: Duration) -> Gathered {
+    let server = serve(manner);
+    let loads = vec![churn(300.0), kept(300.0, 4, Duration::from_millis(200))];
+    let mut plan = plan(loads.into_iter().map(|load| Load { timeout, ..load }).collect());
+    plan.target.greeting = None;
+    let (running, sightings) = begin(&plan, server.address);
+    wait_for(&running, 300);
+    let gathered = running.finish();
+    books_balance(&gathered);
+    assert!(sightings.all().is_empty());
+    gathered
+}
+
+#[test]
+fn a_server_may_have_no_greeting() {
+    let gathered = run_plain(Manner::Plain, Duration::from_secs(5));
+    for kind in [OpKind::Churn, OpKind::Open, OpKind::Request, OpKind::Close] {
+        only(&gathered, kind, "Ok");
+    }
+    assert!(gathered.connections.iter().all(|row| row.bytes_in == row.bytes_out));
+    let gathered = run_plain(Manner::Mute, Duration::from_millis(300));
+    only(&gathered, OpKind::Churn, "never_served");
+    let gathered = run_plain(Manner::FinishAtOnce, Duration::from_secs(5));
+    let fates = fates(&gathered, OpKind::Churn);
+    // Whoever sends to a server that is gone is reset, if it is too late to read the end.
+    assert!(fates.contains_key("eof_early"), "{fates:?}");
 }
 
 #[test]

@@ -12,6 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     Echo,
+    /// Echoes without a greeting.
+    Plain,
+    /// Greets, and answers nothing.
+    Deaf,
     /// Never says anything.
     Mute,
     /// Resets instead of greeting.
@@ -76,7 +80,9 @@ async fn treat(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
         Manner::Late => tokio::time::sleep(Duration::from_millis(150)).await,
         _ => {}
     }
-    stream.write_all(b"generation 3 pid 77\n").await?;
+    if manner != Manner::Plain {
+        stream.write_all(b"generation 3 pid 77\n").await?;
+    }
     match manner {
         Manner::FinishAfterGreeting => return stream.shutdown().await,
         Manner::ResetAfterGreeting => return reset(&stream),
@@ -90,6 +96,7 @@ async fn treat(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
         }
         let bytes = &mut buffer[..read];
         match manner {
+            Manner::Deaf => {}
             Manner::ResetRequest => return reset(&stream),
             Manner::ResetReply => {
                 stream.write_all(&bytes[..read / 2]).await?;

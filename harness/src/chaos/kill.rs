@@ -1,0 +1,129 @@
+//! SIGKILL of a successor between its exec and its readiness.
+//!
+//! From outside nobody can see the moment of readiness, so a kill aimed into
+//! the initialisation might come too late, and would then be another fault. So
+//! the successor is first frozen (SIGSTOP). If the old generation then answers
+//! a connection that was begun after that, it has not handed off; the successor
+//! was not ready, cannot become so, and is killed. If nobody answers, it was too
+//! late: the successor is thawed, the upgrade goes on, and the fault is still owed.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::clock::{Clock, Stamp};
+use crate::event::{Exit, Sightings};
+use crate::subject::Subject;
+
+/// How long after the freeze a connection must have begun to count as proof:
+/// far longer than the kernel takes to stop the last thread.
+const AFTER_FREEZE: Duration = Duration::from_millis(1);
+
+/// How long to wait for that proof. Until then, if it was too late, clients
+/// wait for the frozen successor.
+const PROOF: Duration = Duration::from_millis(100);
+
+/// How long a killed process, or an answer after the kill, may take.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// One try to kill one successor.
+#[derive(Clone, Copy, Debug)]
+pub struct KillBeforeReady {
+    /// The process that serves now.
+    pub old: u32,
+    /// From the sight of the successor to the freeze.
+    pub delay: Duration,
+    /// If no successor is seen by then, there is none.
+    pub give_up: Stamp,
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It was killed before it was ready.
+    Delivered {
+        /// The successor.
+        pid: u32,
+        /// When SIGKILL was sent.
+        injected: Stamp,
+        /// When a connection was begun that the old generation answered after that.
+        old_answered: Option<Stamp>,
+        /// The proof, in words.
+        evidence: String,
+    },
+    /// It was not; the upgrade goes on as if nothing had been tried.
+    Missed {
+        /// The successor, if one was seen.
+        pid: Option<u32>,
+        /// What happened instead.
+        evidence: String,
+    },
+}
+
+impl KillBeforeReady {
+    /// Tries. Whatever comes of it, nothing is left frozen.
+    pub fn inject(&self, subject: &mut Subject, sightings: &Sightings, clock: Clock) -> Attempt {
+        let Some(pid) = subject.watch_for_child(self.old, self.give_up) else {
+            return missed(None, "no successor was started");
+        };
+        let seen = clock.now();
+        spin_until(clock, seen.after(self.delay));
+        if sightings.first_by(pid).is_some() {
+            return missed(Some(pid), "late: it had answered a client");
+        }
+        if subject.signal(pid, Signal::SIGSTOP).is_err() || subject.is_gone(pid) {
+            return missed(Some(pid), "it had ended by itself");
+        }
+        let frozen = clock.now();
+        let proof = sightings.wait_until(PROOF, |board| {
+            board.newest_by(self.old) > Some(frozen.after(AFTER_FREEZE))
+        });
+        if !proof || sightings.first_by(pid).is_some() {
+            // A process that is gone needs no thawing.
+            let _ = subject.signal(pid, Signal::SIGCONT);
+            return missed(Some(pid), "late: the old generation had stopped accepting");
+        }
+        let injected = clock.now();
+        let killed = subject.signal(pid, Signal::SIGKILL);
+        let gone = subject.wait_gone(pid, AFTERMATH);
+        if killed.is_err() || !gone {
+            let _ = subject.signal(pid, Signal::SIGCONT);
+            return missed(Some(pid), "SIGKILL was not obeyed");
+        }
+        sightings.wait_until(AFTERMATH, |board| board.newest_by(self.old) > Some(injected));
+        let old_answered = sightings.newest_by(self.old).filter(|newest| *newest > injected);
+        Attempt::Delivered {
+            pid,
+            injected,
+            old_answered,
+            evidence: self.evidence(subject, pid, frozen, injected),
+        }
+    }
+
+    fn evidence(&self, subject: &Subject, pid: u32, frozen: Stamp, injected: Stamp) -> String {
+        let process = subject.processes().iter().find(|process| process.pid == pid);
+        let ended = match process.and_then(|process| process.exit) {
+            Some(Exit::Signal(signal)) => format!("ended by signal {signal}"),
+            Some(Exit::Code(code)) => format!("ended with status {code}"),
+            Some(Exit::Reaped) | None => "gone, reaped by its parent".to_owned(),
+        };
+        format!(
+            "pid {pid} frozen {:?} after it was seen, pid {} answered a connection begun after \
+             that, SIGKILL {:?} later: {ended}",
+            self.delay,
+            self.old,
+            injected - frozen,
+        )
+    }
+}
+
+fn missed(pid: Option<u32>, evidence: &str) -> Attempt {
+    Attempt::Missed { pid, evidence: evidence.to_owned() }
+}
+
+/// A sleep would be late by more than the time that is aimed at.
+fn spin_until(clock: Clock, until: Stamp) {
+    while clock.now() < until {
+        std::hint::spin_loop();
+    }
+}

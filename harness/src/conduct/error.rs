@@ -1,0 +1,65 @@
+//! What keeps a run from beginning.
+
+use std::io;
+
+use crate::exit::Exit;
+use crate::observe::NetnsError;
+use crate::subject::BuildError;
+
+/// What keeps a run from beginning. Once it has begun, whatever happens is
+/// part of the recording.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConductError {
+    /// The server could not be built or found.
+    #[error("cannot build the server under test: {0}")]
+    Build(#[from] BuildError),
+    /// There is no private network to run in.
+    #[error("no private network: {0}")]
+    Network(#[from] NetnsError),
+    /// The server ended, or did not listen in time.
+    #[error(
+        "the server under test did not begin to listen on {address}: {why}; the end of its log:\n{log}"
+    )]
+    NotListening {
+        /// Where it was told to listen.
+        address: std::net::SocketAddr,
+        /// What happened instead.
+        why: String,
+        /// What it said.
+        log: String,
+    },
+    /// The server's program could not be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A system call of the harness failed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl ConductError {
+    /// How the harness ends because of it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Build(_) | Self::NotListening { .. } | Self::Start { .. } => Exit::TargetStart,
+            Self::Network(_) => Exit::Environment,
+            Self::System { .. } => Exit::Internal,
+        }
+    }
+
+    /// Says what was being done when a system call failed.
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

@@ -1,0 +1,14 @@
+//! The run itself: it starts the subject, sets the load on it, upgrades and
+//! disturbs it, and writes down what happened. It judges nothing, and returns
+//! a recording even of a run that went wrong half-way.
+
+mod error;
+mod prepare;
+mod interrupt;
+mod stage;
+mod storm;
+mod run;
+
+pub use error::ConductError;
+pub use prepare::{Prepared, prepare};
+pub use run::conduct;

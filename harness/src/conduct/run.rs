@@ -1,0 +1,215 @@
+//! The course of a run.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::clock::{Clock, Stamp};
+use crate::event::{
+    Counters, Generation, KernelLedger, Observer, Progress, Recording, Scope, ServerLedger,
+    Sightings, Timeline, VERSION,
+};
+use crate::load::{self, Gathered};
+use crate::observe;
+use crate::scenario::Plan;
+use crate::subject::{Subject, resolve};
+
+use super::error::ConductError;
+use super::prepare::Prepared;
+use super::stage::{Stage, signal};
+use super::storm::Storm;
+
+/// How many lines of the subject's log an error shows.
+const LOG_LINES: usize = 20;
+
+/// Conducts the run, telling `tell` every second how far it has come.
+///
+/// # Errors
+/// What keeps the run from beginning: the subject does not start, or the
+/// harness cannot do what it must.
+pub fn conduct(
+    plan: &Plan,
+    prepared: Prepared,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<Recording, ConductError> {
+    let directory = TempDir::new().map_err(ConductError::system("make a directory"))?;
+    let address = free_address().map_err(ConductError::system("find a free port"))?;
+    let before = observe::read().map_err(ConductError::system("read the kernel's counters"))?;
+    let clock = Clock::start();
+    let started_unix = Clock::unix_seconds();
+    let command = resolve(&plan.target.command, address, directory.path(), &prepared.binaries);
+    let subject = start(plan, &command, directory.path(), address, clock)?;
+
+    let sightings = Sightings::default();
+    let load = load::start(plan, address, clock, sightings.clone())
+        .map_err(ConductError::system("start the load"))?;
+    let now = clock.now();
+    let mut stage = Stage {
+        plan,
+        clock,
+        subject,
+        sightings,
+        load,
+        interrupts: prepared.interrupts,
+        interrupted: None,
+        progress: Progress::default(),
+        tell,
+        told: now,
+    };
+    let mut timeline = Timeline { load_began: now, ..Timeline::default() };
+    let storm = play(&mut stage, &mut timeline);
+    Ok(close(stage, timeline, storm, started_unix, directory.path(), prepared.scope, before))
+}
+
+/// The phases in which there is load.
+fn play(stage: &mut Stage<'_>, timeline: &mut Timeline) -> Storm {
+    let phases = stage.plan.phases;
+    let mut storm = Storm::default();
+    timeline.warmed_up = timeline.load_began.after(phases.warmup);
+    stage.rest(timeline.warmed_up);
+    stage.rest(timeline.warmed_up.after(phases.baseline));
+    timeline.storm_began = stage.clock.now();
+    let until = timeline.storm_began.after(phases.storm);
+    match stage.plan.upgrades {
+        Some(upgrades) => storm.blow(stage, upgrades, until),
+        None => stage.rest(until),
+    }
+    timeline.storm_ended = stage.clock.now();
+    storm.note_last(stage);
+    stage.rest(timeline.storm_ended.after(phases.settle));
+    storm
+}
+
+/// Ends the load, the subject and the books, in this order: the clients'
+/// ledger is closed before the servers' are, and both before the kernel's.
+fn close(
+    stage: Stage<'_>,
+    mut timeline: Timeline,
+    mut storm: Storm,
+    started_unix: u64,
+    directory: &Path,
+    scope: Scope,
+    before: Counters,
+) -> Recording {
+    let serving = stage.serving();
+    let Stage { plan, clock, mut subject, sightings, load, interrupts, mut interrupted, .. } =
+        stage;
+    let gathered = if interrupted.is_some() { load.abort() } else { load.finish() };
+    timeline.load_ended = gathered.load_ended;
+    interrupted = interrupted.or_else(|| interrupts.came());
+    if let Some(pid) = serving {
+        // One that is gone by itself is seen as gone.
+        let _ = subject.signal(pid, signal(plan.target.stop_signal));
+    }
+    await_end(&mut subject, clock, clock.now().after(plan.target.drain_timeout));
+    let leaked = subject.end();
+    let ledgers = plan
+        .target
+        .ledger
+        .as_ref()
+        .map(|template| PathBuf::from(template.replace("{dir}", &directory.to_string_lossy())));
+    let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref());
+    // Without counters nothing is proved; the judge sees that they are not there.
+    let after = observe::read().unwrap_or_default();
+    timeline.ended = clock.now();
+    let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
+    Recording {
+        version: VERSION,
+        started_unix,
+        populations: plan.loads.iter().map(|load| load.name.clone()).collect(),
+        timeline,
+        operations,
+        connections,
+        generations,
+        upgrades: storm.upgrades,
+        faults: storm.faults,
+        kernel: KernelLedger { scope, before, after },
+        observer: Observer { intended, hiccup_max, hiccup_p99 },
+        interrupted,
+        leaked,
+    }
+}
+
+fn generations(
+    subject: &Subject,
+    sightings: &Sightings,
+    storm: &mut Storm,
+    ledgers: Option<&Path>,
+) -> Vec<Generation> {
+    let record = |process: &crate::subject::Process| {
+        let ledger = ledgers.and_then(|directory| read_ledger(directory, process.pid));
+        let claimed = sightings.served_by(process.pid).map(|served| served.generation);
+        Generation {
+            pid: process.pid,
+            generation: claimed.or_else(|| ledger.as_ref().map(|ledger| ledger.generation)),
+            seen: process.seen,
+            gone: process.gone,
+            exit: process.exit,
+            ledger,
+            listeners: storm.listeners.remove(&process.pid).unwrap_or_default(),
+            resources: storm.resources.remove(&process.pid),
+        }
+    };
+    subject.processes().iter().map(record).collect()
+}
+
+/// A ledger that is not there, or cannot be read, is missing: the judge says so.
+fn read_ledger(directory: &Path, pid: u32) -> Option<ServerLedger> {
+    let text = std::fs::read(directory.join(format!("{pid}.json"))).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn await_end(subject: &mut Subject, clock: Clock, until: Stamp) {
+    loop {
+        subject.refresh();
+        let alive = subject.processes().iter().find(|process| process.gone.is_none());
+        let Some(pid) = alive.map(|process| process.pid) else { return };
+        let now = clock.now();
+        if now >= until {
+            return;
+        }
+        // In steps, so that processes that are started meanwhile are seen.
+        subject.wait_gone(pid, (until - now).min(Duration::from_millis(20)));
+    }
+}
+
+fn start(
+    plan: &Plan,
+    command: &[OsString],
+    directory: &Path,
+    address: SocketAddr,
+    clock: Clock,
+) -> Result<Subject, ConductError> {
+    let mut subject = Subject::start(command, directory, clock).map_err(|source| {
+        let program = command.first().map(|program| program.to_string_lossy().into_owned());
+        ConductError::Start { program: program.unwrap_or_default(), source }
+    })?;
+    let give_up = clock.now().after(plan.target.ready_timeout);
+    loop {
+        // Seen in the kernel's table, not by connecting: that would be a
+        // connection that no client's ledger has.
+        let listens = observe::is_listening(address);
+        if listens.map_err(ConductError::system("read the table of sockets"))? {
+            return Ok(subject);
+        }
+        subject.refresh();
+        let why = if subject.is_gone(subject.main_pid()) {
+            "it ended".to_owned()
+        } else if clock.now() >= give_up {
+            format!("not within {:?}", plan.target.ready_timeout)
+        } else {
+            subject.wait_gone(subject.main_pid(), Duration::from_millis(2));
+            continue;
+        };
+        return Err(ConductError::NotListening { address, why, log: subject.log_tail(LOG_LINES) });
+    }
+}
+
+/// A port that nobody has now. In a network of our own nobody can take it.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
