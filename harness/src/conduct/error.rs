@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::exit::Exit;
-use crate::observe::NetnsError;
+use crate::observe::netns::NetnsError;
 use crate::subject::BuildError;
 
 /// What keeps a run from beginning. Once it has begun, whatever happens is

@@ -2,32 +2,43 @@
 //! report of what was seen.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// The two signals, held back from their default action in this thread and
-/// every thread it starts from now on.
+/// Listens for the two signals. By handlers, and not by blocking them: what is
+/// blocked here would be blocked in the server under test as well.
 #[derive(Debug)]
 pub(super) struct Interrupts {
-    pending: SignalFd,
+    came: Arc<OnceLock<&'static str>>,
 }
 
 impl Interrupts {
     pub(super) fn hold() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGINT);
-        set.add(Signal::SIGTERM);
-        set.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self { pending: SignalFd::with_flags(&set, flags)? })
+        let came = Arc::new(OnceLock::new());
+        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+        let (mut interrupt, mut terminate) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        let heard = Arc::clone(&came);
+        // It listens until the process ends; there is nothing to be joined.
+        thread::Builder::new().name("interrupts".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let name = tokio::select! {
+                    _ = interrupt.recv() => "SIGINT",
+                    _ = terminate.recv() => "SIGTERM",
+                };
+                heard.get_or_init(|| name);
+            });
+        })?;
+        Ok(Self { came })
     }
 
-    /// The name of the one that came, if one did.
+    /// The name of the one that came first, if one did.
     pub(super) fn came(&self) -> Option<String> {
-        let info = self.pending.read_signal().ok().flatten()?;
-        let signal =
-            i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
-        signal.map(|signal| signal.to_string())
+        self.came.get().map(|name| (*name).to_owned())
     }
 }

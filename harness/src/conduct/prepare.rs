@@ -1,7 +1,7 @@
 //! What has to be done while the process has one thread.
 
 use crate::event::Scope;
-use crate::observe;
+use crate::observe::netns;
 use crate::scenario::Plan;
 use crate::scenario::plan::Namespace;
 use crate::subject::Binaries;
@@ -29,7 +29,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, ConductError> {
     let binaries = Binaries::build(&plan.target.command)?;
     let scope = match plan.network.namespace {
         Namespace::Private => {
-            observe::enter(&plan.network.sysctl)?;
+            netns::enter(&plan.network.sysctl)?;
             Scope::Private
         }
         Namespace::Host => Scope::Host,

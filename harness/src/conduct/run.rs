@@ -14,13 +14,13 @@ use crate::event::{
     Sightings, Timeline, VERSION,
 };
 use crate::load::{self, Gathered};
-use crate::observe;
+use crate::observe::{counters, procfs};
 use crate::scenario::Plan;
-use crate::subject::{Subject, resolve};
+use crate::subject::{Subject, native, resolve};
 
 use super::error::ConductError;
 use super::prepare::Prepared;
-use super::stage::{Stage, signal};
+use super::stage::Stage;
 use super::storm::Storm;
 
 /// How many lines of the subject's log an error shows.
@@ -38,7 +38,7 @@ pub fn conduct(
 ) -> Result<Recording, ConductError> {
     let directory = TempDir::new().map_err(ConductError::system("make a directory"))?;
     let address = free_address().map_err(ConductError::system("find a free port"))?;
-    let before = observe::read().map_err(ConductError::system("read the kernel's counters"))?;
+    let before = counters::read().map_err(ConductError::system("read the kernel's counters"))?;
     let clock = Clock::start();
     let started_unix = Clock::unix_seconds();
     let command = resolve(&plan.target.command, address, directory.path(), &prepared.binaries);
@@ -103,7 +103,7 @@ fn close(
     interrupted = interrupted.or_else(|| interrupts.came());
     if let Some(pid) = serving {
         // One that is gone by itself is seen as gone.
-        let _ = subject.signal(pid, signal(plan.target.stop_signal));
+        let _ = subject.signal(pid, native(plan.target.stop_signal));
     }
     await_end(&mut subject, clock, clock.now().after(plan.target.drain_timeout));
     let leaked = subject.end();
@@ -114,7 +114,7 @@ fn close(
         .map(|template| PathBuf::from(template.replace("{dir}", &directory.to_string_lossy())));
     let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref());
     // Without counters nothing is proved; the judge sees that they are not there.
-    let after = observe::read().unwrap_or_default();
+    let after = counters::read().unwrap_or_default();
     timeline.ended = clock.now();
     let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
     Recording {
@@ -192,7 +192,7 @@ fn start(
     loop {
         // Seen in the kernel's table, not by connecting: that would be a
         // connection that no client's ledger has.
-        let listens = observe::is_listening(address);
+        let listens = procfs::is_listening(address);
         if listens.map_err(ConductError::system("read the table of sockets"))? {
             return Ok(subject);
         }

@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use crate::clock::{Clock, Stamp};
 use crate::event::{Progress, Sightings};
 use crate::load::Running;
 use crate::scenario::Plan;
-use crate::scenario::plan::{self, Addressee};
+use crate::scenario::plan::Addressee;
 use crate::subject::Subject;
 
 use super::interrupt::Interrupts;
@@ -81,6 +79,14 @@ impl Stage<'_> {
         .map(|process| process.pid)
     }
 
+    /// Whether every process that has answered clients is gone, but for the
+    /// youngest: the last upgrade is over for everybody.
+    pub(super) fn alone(&mut self) -> bool {
+        let answered = |pid| self.sightings.first_by(pid).is_some();
+        let living = self.subject.processes().iter().filter(|process| process.gone.is_none());
+        living.filter(|process| answered(process.pid)).count() == 1
+    }
+
     fn look_around(&mut self) {
         self.subject.refresh();
         if self.interrupted.is_none() {
@@ -96,18 +102,5 @@ impl Stage<'_> {
             self.progress.alive = self.subject.alive();
             (self.tell)(&self.progress);
         }
-    }
-}
-
-/// The signal that the plan names.
-pub(super) fn signal(named: plan::Signal) -> Signal {
-    match named {
-        plan::Signal::SigHup => Signal::SIGHUP,
-        plan::Signal::SigInt => Signal::SIGINT,
-        plan::Signal::SigQuit => Signal::SIGQUIT,
-        plan::Signal::SigTerm => Signal::SIGTERM,
-        plan::Signal::SigUsr1 => Signal::SIGUSR1,
-        plan::Signal::SigUsr2 => Signal::SIGUSR2,
-        plan::Signal::SigWinch => Signal::SIGWINCH,
     }
 }

@@ -9,10 +9,11 @@ use rand::{RngExt, SeedableRng};
 use crate::chaos::{Attempt, KillBeforeReady};
 use crate::clock::Stamp;
 use crate::event::{FaultRecord, Outcome, Resources, Upgrade};
-use crate::observe;
+use crate::observe::procfs;
 use crate::scenario::plan::{Fault, FaultKind, Upgrades};
 
-use super::stage::{Stage, signal};
+use super::stage::Stage;
+use crate::subject::native;
 
 /// What a successor takes to initialise, until one has been seen to.
 const FIRST_GUESS: Duration = Duration::from_millis(3);
@@ -67,7 +68,7 @@ impl Storm {
     /// nothing of the handoff any more.
     pub(super) fn note_last(&mut self, stage: &mut Stage<'_>) {
         let settled = stage.clock.now().after(stage.plan.target.drain_timeout);
-        stage.wait(settled, |stage| stage.subject.alive() == 1);
+        stage.wait(settled, Stage::alone);
         if let Some(pid) = stage.serving() {
             self.note_resources(pid);
         }
@@ -88,7 +89,7 @@ impl Storm {
         let Some(old) = stage.serving() else { return upgrade };
         upgrade.old_pid = old;
         let known: HashSet<u32> = stage.sightings.all().iter().map(|served| served.pid).collect();
-        if stage.subject.signal(old, signal(stage.plan.target.trigger.signal)).is_err() {
+        if stage.subject.signal(old, native(stage.plan.target.trigger.signal)).is_err() {
             return upgrade;
         }
         let give_up = triggered.after(stage.plan.target.ready_timeout);
@@ -194,7 +195,7 @@ impl Storm {
         if self.resources.is_empty() {
             // Once, the next upgrade waits until this one is wholly over.
             let gone = stage.clock.now().after(stage.plan.target.drain_timeout);
-            stage.wait(gone, |stage| stage.subject.alive() == 1);
+            stage.wait(gone, Stage::alone);
             self.note_resources(served.pid);
         }
         Outcome::Completed
@@ -208,13 +209,13 @@ impl Storm {
 
     /// A process that is gone already has nothing to note.
     fn note_listeners(&mut self, pid: u32) {
-        if let Ok(listeners) = observe::listeners(pid) {
+        if let Ok(listeners) = procfs::listeners(pid) {
             self.listeners.insert(pid, listeners);
         }
     }
 
     fn note_resources(&mut self, pid: u32) {
-        if let Ok(resources) = observe::resources(pid) {
+        if let Ok(resources) = procfs::resources(pid) {
             self.resources.insert(pid, resources);
         }
     }

@@ -1,55 +1,58 @@
-//! The kernel's network counters, by name.
+//! The kernel's own counters of the network namespace.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::event::Counters;
 
-/// Every counter of this process's network namespace (`Tcp.OutRsts`,
-/// `TcpExt.ListenDrops`, `Udp6.Udp6InErrors`, …; proc_pid_net(5)).
+/// Reads every counter of this process's network namespace.
 ///
 /// # Errors
-/// Those of reading the tables.
+///
+/// A table could not be read. A kernel without IPv6 has no `snmp6`; that is
+/// no error.
 pub fn read() -> io::Result<Counters> {
-    let mut counters = Counters::new();
-    for table in ["snmp", "netstat"] {
-        parse_pairs(&fs::read_to_string(format!("/proc/self/net/{table}"))?, &mut counters);
-    }
-    // A kernel without IPv6 does not have it.
-    if let Ok(text) = fs::read_to_string("/proc/self/net/snmp6") {
-        parse_lines(&text, &mut counters);
+    let mut counters = parse_table(&fs::read_to_string("/proc/self/net/snmp")?);
+    counters.extend(parse_table(&fs::read_to_string("/proc/self/net/netstat")?));
+    match fs::read_to_string("/proc/self/net/snmp6") {
+        Ok(text) => counters.extend(parse_list(&text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     Ok(counters)
 }
 
-/// A line of names, then a line of values, both with the group before a colon.
-fn parse_pairs(text: &str, counters: &mut Counters) {
+/// Parses `snmp` and `netstat`: a line of names, then a line of values, both
+/// opened by the name of the protocol. A value below zero is a setting, not a
+/// count, and is left out.
+fn parse_table(text: &str) -> Counters {
+    let mut counters = Counters::new();
     let mut lines = text.lines();
     while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
-        let (Some((group, names)), Some((_, values))) =
+        let (Some((protocol, names)), Some((_, values))) =
             (names.split_once(':'), values.split_once(':'))
         else {
             continue;
         };
         for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
-            // A few are no counters, and negative (`Tcp: MaxConn -1`).
             if let Ok(value) = value.parse() {
-                counters.insert(format!("{group}.{name}"), value);
+                counters.insert(format!("{protocol}.{name}"), value);
             }
         }
     }
+    counters
 }
 
-/// A name and a value in each line; the group is the beginning of the name.
-fn parse_lines(text: &str, counters: &mut Counters) {
-    for line in text.lines() {
-        if let Some((name, value)) = line.split_once(char::is_whitespace)
-            && let Some(six) = name.find('6')
-            && let Ok(value) = value.trim().parse()
-        {
-            counters.insert(format!("{}.{name}", &name[..=six]), value);
-        }
-    }
+/// Parses `snmp6`: a name and a value in each line.
+fn parse_list(text: &str) -> Counters {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let name = words.next()?;
+            let value = words.next()?.parse().ok()?;
+            Some((format!("Snmp6.{name}"), value))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -57,32 +60,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_values_are_paired_by_group() {
-        let mut counters = Counters::new();
-        parse_pairs(
-            "Tcp: MaxConn ActiveOpens OutRsts\nTcp: -1 12 3\nTcpExt: ListenDrops\nTcpExt: 7\n",
-            &mut counters,
-        );
-        let expected = [("Tcp.ActiveOpens", 12), ("Tcp.OutRsts", 3), ("TcpExt.ListenDrops", 7)];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(counters, Counters::from(expected));
+    fn pairs_names_with_values() {
+        let text = "Ip: Forwarding DefaultTTL\nIp: 2 64\n\
+                    Tcp: RtoMin MaxConn OutRsts\nTcp: 200 -1 17\n";
+        let counters = parse_table(text);
+        assert_eq!(counters.get("Ip.DefaultTTL"), Some(&64));
+        assert_eq!(counters.get("Tcp.OutRsts"), Some(&17));
+        assert_eq!(counters.get("Tcp.MaxConn"), None);
+        assert_eq!(counters.len(), 4);
     }
 
     #[test]
-    fn version_six_has_a_line_for_each() {
-        let mut counters = Counters::new();
-        parse_lines("Ip6InReceives   \t21\nUdp6InErrors    4\n", &mut counters);
-        let expected = [("Ip6.Ip6InReceives", 21), ("Udp6.Udp6InErrors", 4)];
-        assert_eq!(
-            counters,
-            Counters::from(expected.map(|(name, value)| (name.to_owned(), value)))
-        );
+    fn survives_a_table_that_is_cut_short() {
+        assert!(parse_table("Tcp: OutRsts").is_empty());
+        assert!(parse_table("no table\nat all\n").is_empty());
+        assert!(parse_list("Udp6InErrors\n\n").is_empty());
     }
 
     #[test]
-    fn this_kernel_has_the_counters_that_verdicts_rest_on() {
+    fn names_what_ipv6_counts() {
+        let counters = parse_list("Ip6InReceives     \t1\nUdp6InErrors   \t9\n");
+        assert_eq!(counters.get("Snmp6.Udp6InErrors"), Some(&9));
+    }
+
+    #[test]
+    fn this_kernel_has_the_counters_that_verdicts_read() {
         let counters = read().unwrap();
-        for name in ["Tcp.ActiveOpens", "Tcp.PassiveOpens", "Tcp.OutRsts", "TcpExt.ListenDrops"] {
+        for name in ["Tcp.OutRsts", "Tcp.PassiveOpens", "TcpExt.ListenDrops"] {
             assert!(counters.contains_key(name), "{name}");
         }
     }

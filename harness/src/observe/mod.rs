@@ -1,10 +1,9 @@
-//! Looking at the machine: its network namespace, its counters, its processes.
-//! Observers are given pids and addresses; they know nothing of a run.
+//! What the kernel knows: a private network, its counters, and what each
+//! process holds.
+//!
+//! Everything is read from `/proc`, of any process of the same user, without
+//! its help: a server under test cannot lie here.
 
-mod netns;
-mod counters;
-mod procfs;
-
-pub use counters::read;
-pub use netns::{NetnsError, enter};
-pub use procfs::{children, group, is_listening, listeners, resources};
+pub mod counters;
+pub mod netns;
+pub mod procfs;

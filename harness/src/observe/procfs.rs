@@ -1,218 +1,259 @@
-//! What `/proc` says of a process (proc(5)).
+//! What a process holds, as `/proc` tells it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::event::Resources;
 
-/// The state LISTEN in the tables of TCP sockets.
+/// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// The children of a process, whichever of its threads started them; none if it
-/// is gone.
+/// More than the kernel gives at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Where a process stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// Its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+}
+
+/// The children of all threads of `pid`, zombies included. Empty once it is gone.
+///
+/// The kernel may leave out a child while its siblings are ending: who must
+/// not miss one looks again.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let listed = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).ok();
-    let lists: Vec<String> = threads.flatten().filter_map(listed).collect();
-    lists.iter().flat_map(|list| numbers(list)).collect()
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| File::open(task.path().join("children")).and_then(read_whole).ok())
+        .flat_map(|text| numbers(&text))
+        .collect()
 }
 
-/// The process group; `None` if the process is gone.
+/// The parent, group and session of `pid`; `None` once it is gone.
 #[must_use]
-pub fn group(pid: u32) -> Option<u32> {
-    parse_group(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+pub fn kin(pid: u32) -> Option<Kin> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The inodes of the TCP sockets on which a process listens.
+/// Inodes of the listening TCP sockets that `pid` has open.
 ///
 /// # Errors
-/// Those of reading `/proc/PID`: it is gone, or another user's.
+///
+/// The process is gone, or is another user's.
 pub fn listeners(pid: u32) -> io::Result<BTreeSet<u64>> {
-    let open = open_files(pid)?;
-    let listening = listening(pid)?;
-    let inodes = open.values().filter_map(|what| inode(what));
-    Ok(inodes.filter(|inode| listening.contains(inode)).collect())
+    let open: BTreeSet<u64> =
+        descriptors(pid)?.values().filter_map(|target| socket_inode(target)).collect();
+    let listening = listening(&pid.to_string())?.into_iter().map(|socket| socket.inode);
+    Ok(listening.filter(|inode| open.contains(inode)).collect())
 }
 
-/// What a process holds, connections not counted.
+/// What `pid` holds, connections not counted.
 ///
 /// # Errors
-/// Those of reading `/proc/PID`: it is gone, or another user's.
+///
+/// The process is gone, or is another user's.
 pub fn resources(pid: u32) -> io::Result<Resources> {
-    // In this order: a connection that is accepted in between is in no table
-    // that was read, and is left out as it should be.
-    let listening = listening(pid)?;
-    let unix: BTreeSet<u64> = fs::read_to_string(format!("/proc/{pid}/net/unix"))?
-        .lines()
-        .filter_map(parse_unix)
+    let targets = descriptors(pid)?;
+    let kinds = socket_kinds(pid)?;
+    let fds = targets
+        .into_iter()
+        .filter_map(|(fd, target)| kind(&target, &kinds).map(|kind| (fd, kind)))
         .collect();
-    let mut fds = BTreeMap::new();
-    for (number, what) in open_files(pid)? {
-        let kind = match inode(&what) {
-            None => what.split(":[").next().unwrap_or_default().to_owned(),
-            Some(inode) if listening.contains(&inode) => "socket:listener".to_owned(),
-            Some(inode) if unix.contains(&inode) => "socket:unix".to_owned(),
-            Some(_) => continue,
-        };
-        fds.insert(number, kind);
-    }
+    let environ = fs::read(format!("/proc/{pid}/environ"))?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     Ok(Resources {
         fds,
-        environ_bytes: fs::read(format!("/proc/{pid}/environ"))?.len() as u64,
-        rss_kib: parse_status(&status, "VmRSS"),
-        threads: parse_status(&status, "Threads"),
+        environ_bytes: u64::try_from(environ.len()).unwrap_or(u64::MAX),
+        rss_kib: field(&status, "VmRSS").unwrap_or_default(),
+        threads: field(&status, "Threads").unwrap_or_default(),
     })
 }
 
-/// Whether anybody in this network listens on `address`.
+/// Whether a TCP socket in this process's network namespace listens at
+/// `address`, or at every address with its port.
 ///
 /// # Errors
-/// Those of reading the table.
+///
+/// The table could not be read.
 pub fn is_listening(address: SocketAddr) -> io::Result<bool> {
-    let table = if address.is_ipv4() { "tcp" } else { "tcp6" };
-    let lines = listening_rows(Path::new(&format!("/proc/self/net/{table}")))?;
-    let wanted = format_address(address);
-    Ok(lines.iter().filter_map(|line| row(line)).any(|row| row.local == wanted))
+    Ok(listening("self")?.iter().any(|socket| covers(socket.local, address)))
 }
 
-/// Each descriptor, with what `/proc` says it leads to.
-fn open_files(pid: u32) -> io::Result<BTreeMap<u32, String>> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
-    // One that is closed between the two looks is not open.
-    let read = |entry: fs::DirEntry| {
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        Some((number, link(&entry.path())?))
-    };
-    Ok(entries.filter_map(read).collect())
-}
-
-fn link(path: &Path) -> Option<String> {
-    fs::read_link(path).ok().map(|target| target.to_string_lossy().into_owned())
-}
-
-/// The inodes of the listening sockets in a process's network.
-fn listening(pid: u32) -> io::Result<BTreeSet<u64>> {
-    let mut inodes = BTreeSet::new();
-    for table in ["tcp", "tcp6"] {
-        match listening_rows(Path::new(&format!("/proc/{pid}/net/{table}"))) {
-            Ok(lines) => inodes.extend(lines.iter().filter_map(|line| Some(row(line)?.inode))),
-            // A kernel without IPv6 does not have the second.
-            Err(_) if table == "tcp6" => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(inodes)
-}
-
-/// The rows of the listening sockets. The kernel lists them first
-/// (net/ipv4/tcp_ipv4.c, `tcp_seq_start`), so the rest is not read: tens of
-/// thousands of connections in TIME_WAIT would take it seconds.
-fn listening_rows(table: &Path) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for line in BufReader::new(File::open(table)?).lines().skip(1) {
-        let line = line?;
-        if row(&line).is_none_or(|row| row.state != LISTEN) {
-            break;
-        }
-        found.push(line);
-    }
-    Ok(found)
-}
-
-/// A row of `/proc/net/tcp`.
-struct Row<'a> {
-    local: &'a str,
-    state: &'a str,
+/// A row of a table of internet sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Socket {
+    local: SocketAddr,
+    listens: bool,
     inode: u64,
 }
 
-fn row(line: &str) -> Option<Row<'_>> {
-    let mut columns = line.split_whitespace();
-    let local = columns.nth(1)?;
-    let state = columns.nth(1)?;
-    let inode = columns.nth(5)?.parse().ok()?;
-    Some(Row { local, state, inode })
+/// Whether a listener at `local` gets what is sent to `wanted`. A listener at
+/// `::` is taken to get IPv4 too: the table does not tell if it refuses to.
+fn covers(local: SocketAddr, wanted: SocketAddr) -> bool {
+    let (ip, wanted_ip) = (local.ip().to_canonical(), wanted.ip().to_canonical());
+    let all = ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        || (ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && wanted_ip.is_ipv4());
+    local.port() == wanted.port() && (ip == wanted_ip || all)
 }
 
-/// An address as the tables have it: each group of four bytes as one number in
-/// the machine's own order, in hexadecimal.
-fn format_address(address: SocketAddr) -> String {
-    let octets = match address.ip() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let groups = octets.chunks_exact(4).map(|group| {
-        let group = [group[0], group[1], group[2], group[3]];
-        format!("{:08X}", u32::from_ne_bytes(group))
-    });
-    format!("{}:{:04X}", groups.collect::<String>(), address.port())
+/// Descriptor → what its link in `/proc/PID/fd` says. One that was closed
+/// meanwhile is left out.
+fn descriptors(pid: u32) -> io::Result<BTreeMap<u32, String>> {
+    let mut targets = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let (Some(number), Ok(target)) = (number, fs::read_link(entry.path())) {
+            targets.insert(number, target.to_string_lossy().into_owned());
+        }
+    }
+    Ok(targets)
 }
 
-fn parse_unix(line: &str) -> Option<u64> {
-    line.split_whitespace().nth(6)?.parse().ok()
+/// Inode → what to call the socket. A connection has no name.
+fn socket_kinds(pid: u32) -> io::Result<BTreeMap<u64, &'static str>> {
+    let pid = pid.to_string();
+    let mut kinds = BTreeMap::new();
+    for socket in listening(&pid)? {
+        kinds.insert(socket.inode, "socket:listener");
+    }
+    for name in ["udp", "udp6"] {
+        for socket in parse_sockets(&table(&pid, name)?) {
+            kinds.insert(socket.inode, "socket:udp");
+        }
+    }
+    for inode in parse_unix(&table(&pid, "unix")?) {
+        kinds.insert(inode, "socket:unix");
+    }
+    Ok(kinds)
 }
 
-fn parse_status(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+/// What to call a descriptor, without the numbers that differ between two of
+/// a kind; `None` for a connection, which is any socket without a name.
+fn kind(target: &str, sockets: &BTreeMap<u64, &'static str>) -> Option<String> {
+    if let Some(inode) = socket_inode(target) {
+        return sockets.get(&inode).map(|kind| (*kind).to_owned());
+    }
+    Some(numbered(target).map_or(target, |(kind, _)| kind).to_owned())
 }
 
-/// The name in parentheses may itself contain spaces and parentheses.
-fn parse_group(stat: &str) -> Option<u32> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(2)?.parse().ok()
+fn socket_inode(target: &str) -> Option<u64> {
+    numbered(target).filter(|(kind, _)| *kind == "socket").map(|(_, inode)| inode)
 }
 
-fn inode(what: &str) -> Option<u64> {
-    what.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+/// Splits `KIND:[NUMBER]`.
+fn numbered(target: &str) -> Option<(&str, u64)> {
+    let (kind, rest) = target.split_once(":[")?;
+    Some((kind, rest.strip_suffix(']')?.parse().ok()?))
 }
 
-fn numbers(list: &str) -> impl Iterator<Item = u32> {
-    list.split_whitespace().filter_map(|number| number.parse().ok())
+/// The listening TCP sockets. The kernel lists them before all connections
+/// (`tcp_seq_start` in net/ipv4/tcp_ipv4.c), and the connections are not read:
+/// after a while of load there are hundreds of thousands of them in TIME_WAIT.
+fn listening(pid: &str) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for name in ["tcp", "tcp6"] {
+        let Some(file) = open_table(pid, name)? else { continue };
+        let mut lines = BufReader::with_capacity(READ_BYTES, file).lines();
+        lines.next().transpose()?;
+        for line in lines {
+            match parse_socket(&line?) {
+                Some(socket) if socket.listens => sockets.push(socket),
+                Some(_) => break,
+                None => {}
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// A table under `/proc/PID/net`. A kernel without the protocol has none;
+/// then nobody has such a socket.
+fn open_table(pid: &str, name: &str) -> io::Result<Option<File>> {
+    let net = PathBuf::from(format!("/proc/{pid}/net"));
+    match File::open(net.join(name)) {
+        Err(error) if error.kind() == ErrorKind::NotFound && net.exists() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn table(pid: &str, name: &str) -> io::Result<String> {
+    open_table(pid, name)?.map_or_else(|| Ok(String::new()), read_whole)
+}
+
+/// Reads a table in pieces as large as the kernel gives. It finds its place
+/// again between two pieces by counting rows, and so skips a row when another
+/// went away; the small pieces of `fs::read_to_string` would invite that.
+fn read_whole(mut file: File) -> io::Result<String> {
+    let mut text = String::with_capacity(READ_BYTES);
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse_sockets(text: &str) -> impl Iterator<Item = Socket> {
+    text.lines().skip(1).filter_map(parse_socket)
+}
+
+fn parse_socket(line: &str) -> Option<Socket> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    Some(Socket {
+        local: parse_address(words.get(1)?)?,
+        listens: *words.get(3)? == LISTEN,
+        inode: words.get(9)?.parse().ok()?,
+    })
+}
+
+/// Parses `0100007F:1F90`: the kernel prints each 32-bit word of an address as
+/// the number that this machine reads it as.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let mut bytes = Vec::with_capacity(16);
+    for start in (0..ip.len()).step_by(8) {
+        let word = u32::from_str_radix(ip.get(start..start + 8)?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    let ip = <[u8; 4]>::try_from(bytes.as_slice())
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from))
+        .ok()?;
+    Some(SocketAddr::new(ip, port))
+}
+
+fn parse_unix(text: &str) -> impl Iterator<Item = u64> {
+    text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(6)?.parse().ok())
+}
+
+/// The program's name stands in parentheses and may hold anything, so what
+/// follows is counted from the last one.
+fn parse_stat(text: &str) -> Option<Kin> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut words = rest.split_whitespace().skip(1).map(|word| word.parse().ok());
+    Some(Kin { parent: words.next()??, group: words.next()??, session: words.next()?? })
+}
+
+/// The number after `name:` in `/proc/PID/status`.
+fn field(status: &str, name: &str) -> Option<u64> {
+    status.lines().find_map(|line| {
+        line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok()
+    })
+}
+
+fn numbers(text: &str) -> Vec<u32> {
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-
-    #[test]
-    fn rows_are_read_by_column() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 15161 1 0 100 0 0 10 0";
-        let row = row(line).unwrap();
-        assert_eq!((row.local, row.state, row.inode), ("0100007F:1F90", "0A", 15161));
-        assert_eq!(format_address("127.0.0.1:8080".parse().unwrap()), "0100007F:1F90");
-    }
-
-    #[test]
-    fn a_group_is_found_behind_any_name() {
-        assert_eq!(parse_group("12 (a) b (c)) S 1 42 42 0"), Some(42));
-    }
-
-    #[test]
-    fn a_listener_is_seen_and_a_connection_is_not_counted() {
-        let pid = std::process::id();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        assert!(is_listening(address).unwrap());
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let (_server, _) = listener.accept().unwrap();
-        let held = resources(pid).unwrap();
-        assert!(held.fds.values().any(|kind| kind == "socket:listener"));
-        assert!(!held.fds.values().any(|kind| kind == "socket"));
-        assert!(!listeners(pid).unwrap().is_empty());
-        assert!(held.environ_bytes > 0 && held.rss_kib > 0 && held.threads > 0);
-    }
-
-    #[test]
-    fn a_process_that_is_gone_has_nothing() {
-        let pid = u32::MAX;
-        assert!(children(pid).is_empty() && group(pid).is_none() && resources(pid).is_err());
-    }
-}
+mod tests;

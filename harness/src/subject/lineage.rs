@@ -1,196 +1,272 @@
-//! Which processes the subject consists of, and how each of them ended.
+//! The subject as a family: every process that descends from the one that
+//! was started.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use nix::sys::prctl::set_child_subreaper;
+use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use super::process::Process;
 use crate::clock::{Clock, Stamp};
-use crate::observe;
+use crate::observe::procfs;
 
-/// How long a killed process may take to be gone; more than the kernel needs to
-/// take apart a large one.
-const UNMAKING: Duration = Duration::from_secs(10);
+/// How much of the end of the log is looked at for its last lines.
+const TAIL_BYTES: u64 = 64 * 1024;
 
-/// The server under test: the process that was started, and whatever came of it.
-/// Dropped, all of it is killed.
+/// Between two looks for a new process. The kernel adds its timer slack of
+/// about 50 µs.
+const LOOK: Duration = Duration::from_micros(20);
+
+/// What SIGKILL gets to take effect before a process is given up.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server under test: the process that was started, and all that came of it.
+///
+/// Dropping it kills what is left.
 #[derive(Debug)]
 pub struct Subject {
     clock: Clock,
     log: PathBuf,
-    /// In the order in which they were seen.
+    main: u32,
     processes: Vec<Process>,
 }
 
 impl Subject {
-    /// Starts it, in a process group of its own, with its output going to
-    /// `directory/target.log`.
+    /// Starts `command` in a process group of its own, its output appended to
+    /// `target.log` in `directory`. From now on this process inherits orphans
+    /// (a child subreaper), so that a server whose parent has ended is still
+    /// ours to see and to reap.
     ///
     /// # Errors
-    /// Those of starting a program.
+    ///
+    /// The command is empty or cannot be run, or the log cannot be written.
     pub fn start(command: &[OsString], directory: &Path, clock: Clock) -> io::Result<Self> {
-        let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        set_child_subreaper(true)?;
+        let Some((program, arguments)) = command.split_first() else {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the command is empty"));
+        };
+        prctl::set_child_subreaper(true)?;
         let log = directory.join("target.log");
-        let output = File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(program)
+        let output = OpenOptions::new().create(true).append(true).open(&log)?;
+        let mut child = Command::new(program)
             .args(arguments)
-            .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0)
             .spawn()?;
-        let first = Process::open(child.id(), clock.now())?;
-        Ok(Self { clock, log, processes: vec![first] })
+        let main = child.id();
+        match Process::open(main, clock.now()) {
+            Ok(process) => Ok(Self { clock, log, main, processes: vec![process] }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
     }
 
     /// The process that was started.
     #[must_use]
     pub fn main_pid(&self) -> u32 {
-        self.processes[0].pid
+        self.main
     }
 
-    /// Every process so far, in the order in which they were seen.
+    /// Every process that was ever seen, in the order in which it was.
     #[must_use]
     pub fn processes(&self) -> &[Process] {
         &self.processes
     }
 
-    /// How many of them live.
+    /// How many processes were alive at the last look.
     #[must_use]
     pub fn alive(&self) -> usize {
-        self.processes.iter().filter(|process| process.gone.is_none()).count()
+        self.processes.iter().filter(|process| process.is_alive()).count()
     }
 
-    /// Whether this process has ended; one that is not the subject's has.
+    /// Whether `pid` was gone at the last look. A process that was never seen is.
     #[must_use]
     pub fn is_gone(&self, pid: u32) -> bool {
-        self.find(pid).is_none_or(|process| process.gone.is_some())
+        self.find(pid).is_none_or(|process| !process.is_alive())
     }
 
-    /// Looks for processes that are new and for processes that are gone.
-    pub fn refresh(&mut self) {
-        let living: Vec<u32> = self.living().map(|process| process.pid).collect();
-        for parent in living {
-            self.adopt(observe::children(parent));
-        }
-        self.adopt_orphans();
-        let now = self.clock.now();
-        for process in &mut self.processes {
-            process.look(now);
-            process.reap_late();
-        }
-    }
-
-    /// Sends a signal.
-    ///
-    /// # Errors
-    /// `NotFound` if it is not a process of the subject, and those of
-    /// pidfd_send_signal(2): it has ended.
-    pub fn signal(&self, pid: u32, signal: Signal) -> io::Result<()> {
-        self.find(pid).ok_or(io::ErrorKind::NotFound)?.signal(signal)
-    }
-
-    /// Looks for a new process as fast as it can, until there is one or `until`
-    /// has come: to aim at a successor, it has to be seen within a fraction of
-    /// what it takes to initialise.
-    pub fn watch_for_child(&mut self, parent: u32, until: Stamp) -> Option<u32> {
-        let before = self.processes.len();
-        while self.clock.now() < until {
-            self.adopt(observe::children(parent));
-            // A successor may also be started as its predecessor's sibling.
-            self.adopt_orphans();
-            if let Some(process) = self.processes.get(before) {
-                return Some(process.pid);
-            }
-            if self.is_gone(parent) {
-                return None;
-            }
-            std::thread::yield_now();
-        }
-        None
-    }
-
-    /// Waits until this process has ended, for `at_most`; whether it has.
-    pub fn wait_gone(&mut self, pid: u32, at_most: Duration) -> bool {
-        let Some(process) = self.find(pid) else { return true };
-        process.wait(at_most);
-        self.refresh();
-        self.is_gone(pid)
-    }
-
-    /// Kills whatever lives, and returns what that was.
-    pub fn end(&mut self) -> Vec<u32> {
-        let mut killed = BTreeSet::new();
-        let give_up = self.clock.now().after(UNMAKING);
-        loop {
-            self.refresh();
-            let Some(last) = self.living().last() else { break };
-            // Together, so that none of them is left to start another.
-            for process in self.living() {
-                // One that has just ended cannot be killed.
-                if process.signal(Signal::SIGKILL).is_ok() {
-                    killed.insert(process.pid);
-                }
-            }
-            last.wait(Duration::from_millis(100));
-            if self.clock.now() > give_up {
-                break;
-            }
-        }
-        killed.into_iter().collect()
-    }
-
-    /// The last lines of what it wrote.
+    /// The last lines that the subject printed.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
-        let text = fs::read(&self.log).unwrap_or_default();
+        let text = read_tail(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let from = text.lines().count().saturating_sub(lines);
-        text.lines().skip(from).collect::<Vec<_>>().join("\n")
+        let all: Vec<&str> = text.lines().collect();
+        all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
     }
 
-    fn living(&self) -> impl Iterator<Item = &Process> {
-        self.processes.iter().filter(|process| process.gone.is_none())
+    /// Looks for new processes, and notes which are gone. One that came and
+    /// went between two looks is missed.
+    pub fn refresh(&mut self) {
+        self.discover();
+        self.notice();
     }
 
+    /// Sends `signal` to a process that was seen and is not gone.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH`: it is gone, or was never seen.
+    pub fn signal(&self, pid: u32, signal: Signal) -> io::Result<()> {
+        self.find(pid).ok_or(Errno::ESRCH)?.send(signal)
+    }
+
+    /// Kills a process at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::signal`].
+    pub fn kill(&self, pid: u32) -> io::Result<()> {
+        self.signal(pid, Signal::SIGKILL)
+    }
+
+    /// Freezes a process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::signal`].
+    pub fn stop(&self, pid: u32) -> io::Result<()> {
+        self.signal(pid, Signal::SIGSTOP)
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::signal`].
+    pub fn cont(&self, pid: u32) -> io::Result<()> {
+        self.signal(pid, Signal::SIGCONT)
+    }
+
+    /// Looks as often as is sensible until there is a new process: a child of
+    /// `parent`, or an orphan of the subject. `None`: there was none by `until`.
+    pub fn watch_for_child(&mut self, parent: u32, until: Stamp) -> Option<u32> {
+        loop {
+            if let Some(pid) = self.adopt_children(parent).or_else(|| self.adopt_orphans()) {
+                return Some(pid);
+            }
+            if self.clock.now() >= until {
+                return None;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until `pid` is gone, or for `at_most`. Whether it is gone.
+    pub fn wait_gone(&mut self, pid: u32, at_most: Duration) -> bool {
+        let until = self.clock.now().after(at_most);
+        loop {
+            let Some(process) = self.find(pid) else { return true };
+            process.wait(until - self.clock.now());
+            self.notice();
+            if self.is_gone(pid) || self.clock.now() >= until {
+                return self.is_gone(pid);
+            }
+        }
+    }
+
+    /// Kills and reaps everything that is alive. Returns whom it had to kill.
+    pub fn end(&mut self) -> Vec<u32> {
+        let until = self.clock.now().after(KILL_TIMEOUT);
+        let mut killed = Vec::new();
+        let mut settled = false;
+        loop {
+            // A process that is being killed may have had a child meanwhile, so
+            // all is over only if there is nobody new after the last is gone.
+            let found = self.discover();
+            if settled && !found || self.clock.now() >= until {
+                return killed;
+            }
+            self.notice();
+            for process in self.processes.iter().filter(|process| process.is_alive()) {
+                if process.send(Signal::SIGKILL).is_ok() && !killed.contains(&process.pid) {
+                    killed.push(process.pid);
+                }
+            }
+            settled = self.processes.iter().all(Process::is_settled);
+            if !settled {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// The newest process with this pid.
     fn find(&self, pid: u32) -> Option<&Process> {
-        // The youngest: a number may have been given out twice in a long run.
         self.processes.iter().rev().find(|process| process.pid == pid)
     }
 
-    fn adopt(&mut self, pids: Vec<u32>) {
-        for pid in pids {
-            if self.is_gone(pid)
-                // One that ended before it could be opened was not seen.
-                && let Ok(process) = Process::open(pid, self.clock.now())
-                && !self.is_known_zombie(&process)
-            {
-                self.processes.push(process);
-            }
+    fn notice(&mut self) {
+        for process in &mut self.processes {
+            process.notice(self.clock.now());
         }
     }
 
-    /// A zombie is still listed by its parent; it is known, and gone.
-    fn is_known_zombie(&self, process: &Process) -> bool {
-        self.find(process.pid).is_some() && process.wait(Duration::ZERO)
+    /// Adopts every process that is reached from those we know. Whether there
+    /// was any.
+    fn discover(&mut self) -> bool {
+        let before = self.processes.len();
+        self.adopt_orphans();
+        // The newly adopted are appended, and so are looked at in turn.
+        let mut index = 0;
+        while let Some(process) = self.processes.get(index) {
+            index += 1;
+            if process.is_alive() {
+                self.adopt_children(process.pid);
+            }
+        }
+        self.processes.len() > before
     }
 
-    /// Children of the harness itself that are of the subject: those that were
-    /// orphaned before they were seen, or started as siblings of their parent.
-    fn adopt_orphans(&mut self) {
-        let group = Some(self.main_pid());
-        let orphans = observe::children(std::process::id()).into_iter();
-        self.adopt(orphans.filter(|pid| observe::group(*pid) == group).collect());
+    /// Adopts the children of `parent`. Returns the first that was new.
+    fn adopt_children(&mut self, parent: u32) -> Option<u32> {
+        let mut first = None;
+        for pid in procfs::children(parent) {
+            if self.is_new(pid) && self.adopt(pid) {
+                first = first.or(Some(pid));
+            }
+        }
+        first
+    }
+
+    /// Adopts those of our own children that must be orphans of the subject:
+    /// they are in its process group or session, or in one that a process of
+    /// the subject founded. Other children of ours are none of its business.
+    fn adopt_orphans(&mut self) -> Option<u32> {
+        let mut first = None;
+        for pid in procfs::children(process::id()) {
+            if self.is_new(pid)
+                && procfs::kin(pid).is_some_and(|kin| self.has(kin.group) || self.has(kin.session))
+                && self.adopt(pid)
+            {
+                first = first.or(Some(pid));
+            }
+        }
+        first
+    }
+
+    fn has(&self, pid: u32) -> bool {
+        self.find(pid).is_some()
+    }
+
+    /// A pid that is settled may have been given out again.
+    fn is_new(&self, pid: u32) -> bool {
+        self.find(pid).is_none_or(Process::is_settled)
+    }
+
+    fn adopt(&mut self, pid: u32) -> bool {
+        let opened = Process::open(pid, self.clock.now());
+        opened.map(|process| self.processes.push(process)).is_ok()
     }
 }
 
@@ -200,68 +276,14 @@ impl Drop for Subject {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Exit;
-
-    const PATIENCE: Duration = Duration::from_secs(30);
-
-    fn subject(script: &str) -> (Subject, tempfile::TempDir) {
-        let directory = tempfile::TempDir::new().unwrap();
-        let command = ["/bin/sh", "-c", script].map(OsString::from);
-        (Subject::start(&command, directory.path(), Clock::start()).unwrap(), directory)
-    }
-
-    fn until(subject: &mut Subject, mut done: impl FnMut(&Subject) -> bool) {
-        let give_up = subject.clock.now().after(PATIENCE);
-        while !done(subject) {
-            assert!(subject.clock.now() < give_up, "{subject:?}");
-            subject.refresh();
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn an_orphan_is_seen_and_its_status_is_known() {
-        // The shell ends first, so its child becomes ours.
-        let (mut subject, _dir) = subject("mkfifo fifo; (read x < fifo; exit 7) & exit 3");
-        let fifo = subject.log.with_file_name("fifo");
-        until(&mut subject, |subject| {
-            subject.processes.len() == 2 && subject.is_gone(subject.main_pid())
-        });
-        assert_eq!(subject.processes[0].exit, Some(Exit::Code(3)));
-        fs::write(fifo, "go\n").unwrap();
-        until(&mut subject, |subject| subject.alive() == 0);
-        assert_eq!(subject.processes[1].exit, Some(Exit::Code(7)));
-        assert!(subject.end().is_empty());
-    }
-
-    #[test]
-    fn a_child_is_watched_for_and_killed() {
-        let (mut subject, _dir) = subject("sleep 1000 & wait $!; exit $?");
-        let main = subject.main_pid();
-        let give_up = subject.clock.now().after(PATIENCE);
-        let child = subject.watch_for_child(main, give_up).unwrap();
-        subject.signal(child, Signal::SIGKILL).unwrap();
-        until(&mut subject, |subject| subject.alive() == 0);
-        assert_eq!(subject.processes[0].exit, Some(Exit::Code(128 + 9)));
-        assert_eq!(subject.find(child).unwrap().exit, Some(Exit::Reaped));
-        assert!(subject.signal(child, Signal::SIGTERM).is_err());
-    }
-
-    #[test]
-    fn nothing_is_left_behind() {
-        let (mut subject, _dir) = subject("sleep 1000 & sleep 1000 & echo started; wait");
-        until(&mut subject, |subject| subject.processes.len() == 3);
-        let pids: Vec<u32> = subject.processes.iter().map(|process| process.pid).collect();
-        let mut killed = subject.end();
-        killed.sort_unstable();
-        assert_eq!(killed.len(), 3);
-        assert!(subject.log_tail(1).contains("started"));
-        drop(subject);
-        for pid in pids {
-            assert_eq!(observe::group(pid), None, "{pid} is gone, and no zombie");
-        }
-    }
+fn read_tail(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
-//! The server under test: its program, and the processes that come of it.
+//! The server under test, as processes: built, started, followed from
+//! generation to generation, signalled, and never left behind.
 //!
-//! The harness is their subreaper (prctl(2)), so whichever generation ends
-//! first, the next becomes a child of ours, and its exit status comes to us.
+//! A process is held by its pidfd from the moment it is seen, so a signal
+//! cannot hit a stranger that was given the same pid later.
 
-mod program;
-mod process;
 mod lineage;
+mod process;
+mod program;
 
 pub use lineage::Subject;
-pub use process::Process;
+pub use process::{Process, native};
 pub use program::{Binaries, BuildError, resolve};

@@ -1,66 +1,86 @@
-//! From what a scenario calls a server to a command line.
+//! The command to run: binaries found or built, placeholders filled in.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
-/// Why there is no such binary.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
+use serde_json::Value;
+use thiserror::Error;
+
+/// Why a binary is not to be had.
+#[derive(Debug, Error)]
 pub enum BuildError {
     /// Cargo could not be run.
-    #[error("cannot run {cargo}: {source}")]
+    #[error("cannot run {cargo:?} in the workspace {workspace:?}: {source}")]
     Cargo {
-        /// What was run.
-        cargo: String,
-        /// Why it did not run.
+        /// The program.
+        cargo: OsString,
+        /// The root of the workspace.
+        workspace: PathBuf,
+        /// Why not.
         source: io::Error,
     },
-    /// Cargo could not build it.
-    #[error("cargo build --bin {name} failed; its errors are above")]
+    /// Cargo failed; what it had to say has gone to standard error.
+    #[error("cargo {command} failed in the workspace {workspace:?}: {status}")]
     Failed {
-        /// The binary.
-        name: String,
+        /// What Cargo was told to do.
+        command: String,
+        /// The root of the workspace.
+        workspace: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
     },
-    /// There is no workspace, and no such program either.
-    #[error(
-        "{name} is no binary of a Cargo workspace here, not beside the harness, and not on PATH"
-    )]
-    NotFound {
+    /// Cargo reported success, but no executable.
+    #[error("cargo built {name} in the workspace {workspace:?}, but named no executable")]
+    Unnamed {
         /// The binary.
         name: String,
+        /// The root of the workspace.
+        workspace: PathBuf,
+    },
+    /// It is nowhere.
+    #[error("there is no binary {name}: looked for it {}", tried.join(", "))]
+    Missing {
+        /// The binary.
+        name: String,
+        /// Where it was looked for.
+        tried: Vec<String>,
     },
 }
 
-/// Where the binaries that a command names as `{bin:NAME}` are.
+/// Where the binaries are that a command names by `{bin:NAME}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Binaries(BTreeMap<String, PathBuf>);
+pub struct Binaries {
+    paths: BTreeMap<String, PathBuf>,
+}
 
 impl Binaries {
-    /// Finds every `{bin:NAME}` of `command`. In a Cargo workspace it is built
-    /// first, always: a server of yesterday must not be judged for today's.
+    /// Builds what `command` names and the Cargo workspace around us has;
+    /// finds the rest beside this executable or on PATH. Always builds: a
+    /// verdict about yesterday's binary would be worse than none.
     ///
     /// # Errors
-    /// See [`BuildError`].
+    ///
+    /// A build failed, or a binary is nowhere.
     pub fn build(command: &[String]) -> Result<Self, BuildError> {
-        let mut found = BTreeMap::new();
-        for name in command.iter().flat_map(|argument| names(argument)) {
-            let path = match workspace() {
-                Some(root) => build(&root, name)?,
-                None => find(name).ok_or_else(|| BuildError::NotFound { name: name.to_owned() })?,
-            };
-            found.insert(name.to_owned(), path);
+        let mut paths = BTreeMap::new();
+        for name in command.iter().flat_map(|text| binary_names(text)) {
+            if !paths.contains_key(name) {
+                paths.insert(name.to_owned(), locate(name)?);
+            }
         }
-        Ok(Self(found))
+        Ok(Self { paths })
     }
 }
 
-/// The command line, with every placeholder replaced. One that is not known
-/// stays as it is; scenarios are validated before.
+/// `command` with its placeholders filled in. What is put in is not looked at
+/// for placeholders again.
 #[must_use]
 pub fn resolve(
     command: &[String],
@@ -68,89 +88,192 @@ pub fn resolve(
     directory: &Path,
     binaries: &Binaries,
 ) -> Vec<OsString> {
-    let replace = |argument: &String| {
-        let mut text = argument
-            .replace("{addr}", &address.to_string())
-            .replace("{dir}", &directory.to_string_lossy());
-        for (name, path) in &binaries.0 {
-            text = text.replace(&format!("{{bin:{name}}}"), &path.to_string_lossy());
+    let fill = |text: &String| {
+        let mut filled = OsString::new();
+        for part in parts(text) {
+            match part {
+                Part::Text(text) => filled.push(text),
+                Part::Address => filled.push(address.to_string()),
+                Part::Directory => filled.push(directory),
+                Part::Binary(name) => match binaries.paths.get(name) {
+                    Some(path) => filled.push(path),
+                    None => filled.push(format!("{{bin:{name}}}")),
+                },
+            }
         }
-        OsString::from(text)
+        filled
     };
-    command.iter().map(replace).collect()
+    command.iter().map(fill).collect()
 }
 
-/// The names in an argument's `{bin:NAME}`.
-fn names(argument: &str) -> impl Iterator<Item = &str> {
-    argument.split("{bin:").skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+/// A piece of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part<'a> {
+    Text(&'a str),
+    Address,
+    Directory,
+    Binary(&'a str),
 }
 
-/// The root of the Cargo workspace that this was started in.
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (part, length) = first_part(rest);
+        parts.push(part);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    parts
+}
+
+/// The first piece of `text`, and its length there.
+fn first_part(text: &str) -> (Part<'_>, usize) {
+    if let Some((inner, _)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+        let length = inner.len() + 2;
+        match (inner, inner.strip_prefix("bin:")) {
+            ("addr", _) => return (Part::Address, length),
+            ("dir", _) => return (Part::Directory, length),
+            (_, Some(name)) => return (Part::Binary(name), length),
+            (_, None) => {}
+        }
+    }
+    // A brace that opens no placeholder is text, so the search begins after it.
+    let next = text.char_indices().skip(1).find(|(_, letter)| *letter == '{');
+    let length = next.map_or(text.len(), |(at, _)| at);
+    (Part::Text(text.get(..length).unwrap_or(text)), length)
+}
+
+fn binary_names(text: &str) -> impl Iterator<Item = &str> {
+    parts(text).into_iter().filter_map(|part| match part {
+        Part::Binary(name) => Some(name),
+        Part::Text(_) | Part::Address | Part::Directory => None,
+    })
+}
+
+fn locate(name: &str) -> Result<PathBuf, BuildError> {
+    let mut tried = Vec::new();
+    if let Some(root) = workspace() {
+        let workspace = Workspace::new(root);
+        if workspace.has(name)? {
+            return workspace.build(name);
+        }
+        tried.push(format!("among the binaries of the Cargo workspace {:?}", workspace.root));
+    } else {
+        tried.push("in a Cargo workspace (there is none around us)".to_owned());
+    }
+    let beside = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let search = env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<PathBuf> = beside.into_iter().chain(env::split_paths(&search)).collect();
+    find_executable(name, &directories).ok_or_else(|| {
+        tried.extend(directories.iter().map(|directory| format!("in {directory:?}")));
+        BuildError::Missing { name: name.to_owned(), tried }
+    })
+}
+
+fn find_executable(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
+    let is_executable = |path: &PathBuf| {
+        fs::metadata(path)
+            .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    directories.iter().map(|directory| directory.join(name)).find(is_executable)
+}
+
+/// The workspace around the current directory, or around the package that
+/// Cargo is running us for.
 fn workspace() -> Option<PathBuf> {
     let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let starts = [manifest, env::current_dir().ok()];
-    starts.iter().flatten().flat_map(|start| start.ancestors()).find_map(|directory| {
-        let text = std::fs::read_to_string(directory.join("Cargo.toml")).ok()?;
-        text.lines().any(|line| line.trim() == "[workspace]").then(|| directory.to_owned())
-    })
+    env::current_dir().ok().into_iter().chain(manifest).find_map(|start| workspace_above(&start))
 }
 
-fn build(root: &Path, name: &str) -> Result<PathBuf, BuildError> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(&cargo)
-        .current_dir(root)
-        .args(["build", "--quiet", "--bin", name, "--message-format=json-render-diagnostics"])
-        // As this program was built: a judge and a judged of one kind.
-        .args((!cfg!(debug_assertions)).then_some("--release"))
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|source| BuildError::Cargo { cargo: cargo.to_string_lossy().into(), source })?;
-    let failed = || BuildError::Failed { name: name.to_owned() };
-    if !output.status.success() {
-        return Err(failed());
+fn workspace_above(start: &Path) -> Option<PathBuf> {
+    let is_root = |directory: &&Path| {
+        fs::read_to_string(directory.join("Cargo.toml"))
+            .ok()
+            .and_then(|text| text.parse::<toml::Table>().ok())
+            .is_some_and(|manifest| manifest.contains_key("workspace"))
+    };
+    start.ancestors().find(is_root).map(Path::to_owned)
+}
+
+/// A Cargo workspace, and the Cargo to ask.
+#[derive(Debug)]
+struct Workspace {
+    root: PathBuf,
+    cargo: OsString,
+}
+
+impl Workspace {
+    fn new(root: PathBuf) -> Self {
+        // Cargo tells those whom it runs which Cargo it is.
+        Self { root, cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()) }
     }
-    executable(&String::from_utf8_lossy(&output.stdout), name).ok_or_else(failed)
+
+    /// Whether one of its packages has a binary of this name.
+    fn has(&self, name: &str) -> Result<bool, BuildError> {
+        let metadata = self.run(&["metadata", "--no-deps", "--format-version=1"])?;
+        let metadata: Value = serde_json::from_str(&metadata).unwrap_or_default();
+        Ok(array(&metadata, "packages")
+            .iter()
+            .flat_map(|package| array(package, "targets"))
+            .any(|target| is_binary(target, name)))
+    }
+
+    fn build(&self, name: &str) -> Result<PathBuf, BuildError> {
+        let mut arguments =
+            vec!["build", "--bin", name, "--message-format=json-render-diagnostics"];
+        if !cfg!(debug_assertions) {
+            arguments.push("--release");
+        }
+        let messages = self.run(&arguments)?;
+        built_executable(&messages, name).ok_or_else(|| BuildError::Unnamed {
+            name: name.to_owned(),
+            workspace: self.root.clone(),
+        })
+    }
+
+    /// Runs Cargo at the root; what it says for people goes to standard error.
+    fn run(&self, arguments: &[&str]) -> Result<String, BuildError> {
+        let output = Command::new(&self.cargo)
+            .args(arguments)
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|source| BuildError::Cargo {
+                cargo: self.cargo.clone(),
+                workspace: self.root.clone(),
+                source,
+            })?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(BuildError::Failed {
+                command: arguments.join(" "),
+                workspace: self.root.clone(),
+                status: output.status,
+            })
+        }
+    }
 }
 
-/// Where Cargo says it put the binary.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    messages.lines().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let target = message.get("target")?.get("name")?;
-        let path = message.get("executable")?.as_str()?;
-        (target == name).then(|| PathBuf::from(path))
-    })
+/// The executable of the binary `name` in Cargo's messages, one JSON object a line.
+fn built_executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message.get("reason").is_some_and(|is| is == "compiler-artifact"))
+        .filter(|message| message.get("target").is_some_and(|target| is_binary(target, name)))
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
 }
 
-fn find(name: &str) -> Option<PathBuf> {
-    let beside = env::current_exe().ok()?.parent().map(Path::to_owned);
-    let path = env::var_os("PATH").unwrap_or_default();
-    beside
-        .into_iter()
-        .chain(env::split_paths(&path))
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
+fn is_binary(target: &Value, name: &str) -> bool {
+    target.get("name").is_some_and(|is| is == name)
+        && array(target, "kind").iter().any(|kind| kind == "bin")
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_replaced_wherever_they_stand() {
-        let binaries = Binaries(BTreeMap::from([("server".to_owned(), "/b/server".into())]));
-        let command = ["{bin:server}", "--at={addr}", "{dir}/x"].map(str::to_owned);
-        let address = "127.0.0.1:80".parse().unwrap();
-        let resolved = resolve(&command, address, Path::new("/d"), &binaries);
-        assert_eq!(resolved, ["/b/server", "--at=127.0.0.1:80", "/d/x"]);
-    }
-
-    #[test]
-    fn cargo_says_where_it_put_the_binary() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"lib"},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"server"},"executable":"/t/server"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages, "server"), Some("/t/server".into()));
-        assert_eq!(executable(messages, "other"), None);
-    }
-}
+mod tests;
