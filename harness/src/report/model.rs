@@ -1,0 +1,238 @@
+//! The report before it has a form: every figure, once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::{fs, io, thread};
+
+use serde::Serialize;
+
+use super::clients::{self, FirstHarm, HarmDone, Population};
+use super::ledgers::{Kernel, Ledger, Observer};
+use super::processes::{FaultRow, GenerationRow, UpgradeRow, UpgradeTotals};
+use super::windows::Standing;
+use crate::event::{Recording, Scope};
+use crate::exit::Exit;
+use crate::scenario::Plan;
+use crate::verdict::{Bounds, Check, Outcome, Status, Verdict};
+
+/// The machine a run was made on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The kernel's release.
+    pub kernel: String,
+    /// Processors this process may use.
+    pub cpus: usize,
+}
+
+impl Machine {
+    /// This machine.
+    ///
+    /// # Errors
+    ///
+    /// When it does not say.
+    pub fn read() -> io::Result<Self> {
+        Ok(Self {
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            cpus: thread::available_parallelism()?.get(),
+        })
+    }
+}
+
+/// Everything there is to say about one run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub(super) schema: &'static str,
+    pub(super) run_id: String,
+    pub(super) verdict: Outcome,
+    pub(super) reasons: Vec<Reason>,
+    #[serde(rename = "exit_code")]
+    pub(super) exit: Exit,
+    pub(super) interrupted: Option<String>,
+    pub(super) scenario: Scenario,
+    pub(super) target: String,
+    pub(super) seed: String,
+    pub(super) started: String,
+    pub(super) duration_ns: u64,
+    pub(super) environment: Environment,
+    pub(super) gates: Vec<Gate>,
+    pub(super) harm: BTreeMap<&'static str, HarmDone>,
+    pub(super) first_harm: Option<FirstHarm>,
+    pub(super) ledger: Ledger,
+    pub(super) kernel: Kernel,
+    pub(super) populations: Vec<Population>,
+    pub(super) upgrade_totals: UpgradeTotals,
+    pub(super) upgrades: Vec<UpgradeRow>,
+    pub(super) faults: Vec<FaultRow>,
+    pub(super) generations: Vec<GenerationRow>,
+    pub(super) leaked: Vec<u32>,
+    pub(super) observer: Observer,
+    pub(super) bounds: Bounds,
+}
+
+/// Why the verdict is not "pass".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Reason {
+    pub(super) code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gate: Option<String>,
+}
+
+/// Which scenario was run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Scenario {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
+/// Where it was run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Environment {
+    pub(super) harness: &'static str,
+    pub(super) kernel: String,
+    pub(super) cpus: usize,
+    pub(super) netns: Scope,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Gate {
+    pub(super) id: String,
+    pub(super) limit: String,
+    pub(super) got: String,
+    pub(super) ok: bool,
+    pub(super) status: Status,
+    pub(super) detail: Option<String>,
+}
+
+impl From<&Check> for Gate {
+    fn from(check: &Check) -> Self {
+        Self {
+            id: check.id.clone(),
+            limit: check.limit.clone(),
+            got: check.got.clone(),
+            ok: check.status == Status::Pass,
+            status: check.status,
+            detail: check.detail.clone(),
+        }
+    }
+}
+
+impl Report {
+    /// Computes every figure.
+    #[must_use]
+    pub fn new(plan: &Plan, recording: &Recording, verdict: &Verdict, machine: &Machine) -> Self {
+        let standing = Standing::new(verdict);
+        let fates = clients::fates(recording, &standing);
+        Self {
+            schema: "harness/result/1",
+            run_id: format!("{}-{}-{:x}", plan.name, recording.started_unix, plan.seed),
+            verdict: verdict.outcome,
+            reasons: reasons(verdict, recording),
+            exit: exit(verdict, recording),
+            interrupted: recording.interrupted.clone(),
+            scenario: Scenario { name: plan.name.clone(), path: plan.path.clone() },
+            target: target(plan),
+            seed: format!("{:#x}", plan.seed),
+            started: rfc3339(recording.started_unix),
+            duration_ns: recording.timeline.ended.0,
+            environment: Environment {
+                harness: env!("CARGO_PKG_VERSION"),
+                kernel: machine.kernel.clone(),
+                cpus: machine.cpus,
+                netns: recording.kernel.scope,
+            },
+            gates: verdict.checks.iter().map(Gate::from).collect(),
+            harm: clients::harm(recording, &standing),
+            first_harm: clients::first_harm(recording, &standing),
+            ledger: Ledger::new(recording, verdict, fates),
+            kernel: Kernel::new(&recording.kernel, verdict),
+            populations: clients::populations(recording, &standing),
+            upgrade_totals: UpgradeTotals::new(recording),
+            upgrades: recording.upgrades.iter().map(UpgradeRow::from).collect(),
+            faults: recording.faults.iter().map(FaultRow::from).collect(),
+            generations: recording.generations.iter().map(GenerationRow::from).collect(),
+            leaked: recording.leaked.clone(),
+            observer: Observer::new(recording),
+            bounds: verdict.bounds,
+        }
+    }
+
+    /// How the harness ends after this run.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+/// How the harness ends after a run. A proven harm outranks an interruption,
+/// which outranks all that was not proved because of it.
+#[must_use]
+pub fn exit(verdict: &Verdict, recording: &Recording) -> Exit {
+    match (verdict.outcome, recording.interrupted.as_deref()) {
+        (Outcome::Fail, _) => Exit::Fail,
+        (_, Some("SIGINT")) => Exit::Interrupted(2),
+        (_, Some("SIGTERM")) => Exit::Interrupted(15),
+        (Outcome::Inconclusive, _) | (Outcome::Pass, Some(_)) => Exit::Inconclusive,
+        (Outcome::Pass, None) => Exit::Pass,
+    }
+}
+
+fn reasons(verdict: &Verdict, recording: &Recording) -> Vec<Reason> {
+    // What is inconclusive is no reason for a failure.
+    let guilty = match verdict.outcome {
+        Outcome::Fail => Status::Fail,
+        Outcome::Inconclusive | Outcome::Pass => Status::Inconclusive,
+    };
+    let gates = verdict.checks.iter().filter(|check| check.status == guilty);
+    let interruption = recording.interrupted.iter();
+    interruption
+        .map(|_| Reason { code: "interrupted", gate: None })
+        .chain(gates.map(|check| Reason { code: "gate", gate: Some(check.id.clone()) }))
+        .collect()
+}
+
+/// The server's program: a binary of this workspace by its bare name.
+fn target(plan: &Plan) -> String {
+    let program = plan.target.command.first().map_or("", String::as_str);
+    let bare = program.strip_prefix("{bin:").and_then(|name| name.strip_suffix('}'));
+    bare.unwrap_or(program).to_owned()
+}
+
+/// A moment as RFC 3339 writes it, in UTC.
+fn rfc3339(unix: u64) -> String {
+    let (days, seconds) = (unix / 86_400, unix % 86_400);
+    // Years are counted from March, so that the leap day is a year's last, in
+    // eras of 400 years, which all have as many days. 719468 days lie between
+    // the first of March of year 0 and 1970.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        for (unix, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(unix), text);
+        }
+    }
+}
