@@ -5,5 +5,19 @@
 //! is said to have not been made. Fail beats inconclusive beats pass.
 
 mod check;
+mod evidence;
+mod bounds;
+mod harm;
+mod laws;
+mod counters;
+mod processes;
+mod upgrades;
+mod faults;
+mod coverage;
+mod judge;
+
+#[cfg(test)]
+mod tests;
 
 pub use check::{Bounds, Check, Law, Outcome, Status, Verdict};
+pub use judge::judge;

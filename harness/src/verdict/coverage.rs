@@ -1,0 +1,111 @@
+//! Whether enough was seen, by an observer that was up to it.
+
+use std::time::Duration;
+
+use super::check::{Check, Status};
+use super::evidence::Evidence;
+use crate::event::{Fate, OpKind, Outcome};
+
+/// What is begun this long after an upgrade is decided still meets its effects.
+const WAKE: Duration = Duration::from_millis(50);
+
+pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Check> {
+    let mut checks = vec![connections(evidence)];
+    if evidence.plan.upgrades.is_some() {
+        checks.push(upgrades(evidence));
+        checks.push(connections_per_upgrade(evidence));
+    }
+    checks.push(limit_hit(evidence));
+    checks.push(lateness(evidence));
+    let hiccup = evidence.recording.observer.hiccup_max;
+    let most = evidence.plan.limits.hiccup_max;
+    checks.push(require(
+        "observer.hiccup_max",
+        hiccup <= most,
+        &format!("<= {most:?}"),
+        &format!("{hiccup:.1?}"),
+    ));
+    if let Some(signal) = &evidence.recording.interrupted {
+        checks.push(require("run.interrupted", false, "no", &format!("by {signal}")));
+    }
+    checks
+}
+
+fn connections(evidence: &Evidence<'_>) -> Check {
+    // A run in which nobody connects proves nothing, whatever the plan says.
+    let least = evidence.plan.coverage.connections.max(1);
+    let seen = count(evidence.opened().count());
+    require("coverage.connections", seen >= least, &format!(">= {least}"), &seen.to_string())
+}
+
+fn upgrades(evidence: &Evidence<'_>) -> Check {
+    let least = evidence.plan.coverage.upgrades;
+    let seen = count(evidence.upgrades(Outcome::Completed).count());
+    require("coverage.upgrades", seen >= least, &format!(">= {least}"), &seen.to_string())
+}
+
+/// A loss at the hand-over hits those who connect just then. If nobody does,
+/// nobody is hurt, and nothing is proved.
+fn connections_per_upgrade(evidence: &Evidence<'_>) -> Check {
+    let mut opened: Vec<_> = evidence.opened().filter_map(|connection| connection.opened).collect();
+    opened.sort_unstable();
+    let before = |stamp| opened.partition_point(|opened| *opened < stamp);
+    let windows: Vec<usize> = evidence
+        .upgrades(Outcome::Completed)
+        .map(|upgrade| before(upgrade.decided.after(WAKE)) - before(upgrade.triggered))
+        .collect();
+    let least = evidence.plan.coverage.connections_per_upgrade;
+    let mean =
+        if windows.is_empty() { 0.0 } else { lossy(windows.iter().sum()) / lossy(windows.len()) };
+    require(
+        "coverage.connections_per_upgrade",
+        mean >= least,
+        &format!(">= {least}"),
+        &format!("{mean:.1}"),
+    )
+}
+
+fn limit_hit(evidence: &Evidence<'_>) -> Check {
+    let hits = evidence.fates(Fate::LimitHit);
+    require("observer.limit_hit", hits == 0, "= 0", &hits.to_string())
+}
+
+/// How late the generator was. Kept connections are left out where there are
+/// others: a request that waits for its connection is late by the server's doing.
+fn lateness(evidence: &Evidence<'_>) -> Check {
+    let late_of = |kind: OpKind| -> Vec<Duration> {
+        let operations = evidence.recording.operations.iter();
+        operations
+            .filter(|operation| operation.kind == kind)
+            .filter(|operation| operation.intended >= evidence.recording.timeline.warmed_up)
+            .map(|operation| operation.dispatched - operation.intended)
+            .collect()
+    };
+    let mut late = late_of(OpKind::Churn);
+    if late.is_empty() {
+        late = late_of(OpKind::Request);
+    }
+    late.sort_unstable();
+    let most = evidence.plan.limits.lateness_p99;
+    let p99 = late.get(late.len().saturating_mul(99) / 100).copied().unwrap_or_default();
+    require("observer.lateness_p99", p99 <= most, &format!("<= {most:?}"), &format!("{p99:.1?}"))
+}
+
+fn require(id: &str, met: bool, limit: &str, got: &str) -> Check {
+    Check {
+        id: id.to_owned(),
+        status: if met { Status::Pass } else { Status::Inconclusive },
+        limit: limit.to_owned(),
+        got: got.to_owned(),
+        detail: None,
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// For a mean, beyond four thousand million more does not matter.
+fn lossy(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,87 @@
+//! A recording, looked at in the ways that several checks need.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::event::{
+    Connection, Fate, Generation, Outcome, Recording, Scope, ServerLedger, Upgrade,
+};
+use crate::scenario::Plan;
+
+/// The plan, the recording, and what follows from them at once.
+#[derive(Debug)]
+pub(super) struct Evidence<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) recording: &'a Recording,
+    /// Processes that a delivered fault killed.
+    pub(super) killed: HashSet<u32>,
+    /// Processes that answered a client.
+    pub(super) answered: HashSet<u32>,
+}
+
+impl<'a> Evidence<'a> {
+    pub(super) fn new(plan: &'a Plan, recording: &'a Recording) -> Self {
+        let delivered = recording.faults.iter().filter(|fault| fault.delivered);
+        let served = recording.connections.iter().filter_map(|connection| connection.served);
+        Self {
+            plan,
+            recording,
+            killed: delivered.filter_map(|fault| fault.pid).collect(),
+            answered: served.map(|served| served.pid).collect(),
+        }
+    }
+
+    /// Why the kernel's counters prove nothing here, if they do not.
+    pub(super) fn tainted(&self) -> Option<&'static str> {
+        match self.recording.kernel.scope {
+            Scope::Private => None,
+            Scope::Host => Some("the machine's network was used, where others are counted too"),
+        }
+    }
+
+    /// Why there is no server's ledger, if there is none.
+    pub(super) fn unkept(&self) -> Option<&'static str> {
+        self.plan.target.ledger.is_none().then_some("the server keeps no ledger")
+    }
+
+    /// The servers' ledgers.
+    pub(super) fn ledgers(&self) -> impl Iterator<Item = &ServerLedger> {
+        self.recording.generations.iter().filter_map(|generation| generation.ledger.as_ref())
+    }
+
+    /// Processes that served: they answered somebody, or say that they accepted.
+    pub(super) fn serving(&self) -> impl Iterator<Item = &Generation> {
+        self.recording.generations.iter().filter(|generation| {
+            let accepted = generation.ledger.as_ref().is_some_and(|ledger| ledger.accepted > 0);
+            self.answered.contains(&generation.pid) || accepted
+        })
+    }
+
+    pub(super) fn upgrades(&self, outcome: Outcome) -> impl Iterator<Item = &Upgrade> {
+        self.recording.upgrades.iter().filter(move |upgrade| upgrade.outcome == outcome)
+    }
+
+    /// Connections for which a SYN left.
+    pub(super) fn opened(&self) -> impl Iterator<Item = &Connection> {
+        self.recording.connections.iter().filter(|connection| connection.opened.is_some())
+    }
+
+    /// Operations that ended in this way.
+    pub(super) fn fates(&self, fate: Fate) -> usize {
+        self.recording.operations.iter().filter(|operation| operation.fate == fate).count()
+    }
+
+    /// The operations of each connection.
+    pub(super) fn operations_by_connection(&self) -> HashMap<u64, Vec<u64>> {
+        let mut map: HashMap<u64, Vec<u64>> = HashMap::new();
+        for operation in &self.recording.operations {
+            map.entry(operation.connection).or_default().push(operation.id);
+        }
+        map
+    }
+
+    /// Every set of listening sockets that a serving process had.
+    pub(super) fn listener_sets(&self) -> Vec<&BTreeSet<u64>> {
+        let sets = self.serving().map(|generation| &generation.listeners);
+        sets.filter(|set| !set.is_empty()).collect()
+    }
+}

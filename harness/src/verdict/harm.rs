@@ -1,0 +1,82 @@
+//! Who was hurt, and how.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::check::{Check, Status};
+use super::evidence::Evidence;
+use crate::event::{Fate, Harm, Outcome};
+use crate::scenario::plan::Addressee;
+
+/// After an upgrade is decided, the old generation may still answer what it
+/// had accepted before; a client may take this long to have its greeting read.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How many ids a check names.
+const NAMED: usize = 8;
+
+/// The harmed operations, by kind. Every kind is there.
+pub(super) fn harmed(evidence: &Evidence<'_>) -> BTreeMap<Harm, Vec<u64>> {
+    let mut harm: BTreeMap<Harm, Vec<u64>> =
+        Harm::ALL.into_iter().map(|kind| (kind, Vec::new())).collect();
+    for operation in &evidence.recording.operations {
+        if let Fate::Harmed(kind) = operation.fate {
+            harm.entry(kind).or_default().push(operation.id);
+        }
+    }
+    harm.entry(Harm::WrongGeneration).or_default().extend(wrongly_served(evidence));
+    harm
+}
+
+/// A check for every kind.
+pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -> Vec<Check> {
+    harm.iter()
+        .map(|(kind, ids)| {
+            let tolerated = evidence.plan.coverage.tolerated.contains(kind);
+            let status = if ids.is_empty() || tolerated { Status::Pass } else { Status::Fail };
+            Check {
+                id: format!("harm.{kind}"),
+                status,
+                limit: if tolerated { "tolerated" } else { "= 0" }.to_owned(),
+                got: ids.len().to_string(),
+                detail: (!ids.is_empty()).then(|| format!("operations {}", named(ids))),
+            }
+        })
+        .collect()
+}
+
+fn named(ids: &[u64]) -> String {
+    let first: Vec<String> = ids.iter().take(NAMED).map(u64::to_string).collect();
+    let more = if ids.len() > NAMED { " …" } else { "" };
+    format!("{}{more}", first.join(" "))
+}
+
+/// Operations on connections that were served by a process that must not have
+/// served them: one that was killed before it was ready, one that is none of the
+/// subject's, or one that had been succeeded. No client can see that.
+fn wrongly_served(evidence: &Evidence<'_>) -> Vec<u64> {
+    let generations = &evidence.recording.generations;
+    let age: BTreeMap<u32, usize> =
+        generations.iter().enumerate().map(|(age, generation)| (generation.pid, age)).collect();
+    // From each moment on, only this process or a younger one may answer.
+    let mut successions: Vec<_> = evidence
+        .upgrades(Outcome::Completed)
+        .filter(|_| evidence.plan.target.trigger.to == Addressee::Serving)
+        .filter_map(|upgrade| Some((upgrade.decided.after(GRACE), *age.get(&upgrade.new_pid?)?)))
+        .collect();
+    successions.sort_unstable();
+    let wrong = |connection: &&crate::event::Connection| {
+        let (Some(served), Some(opened)) = (connection.served, connection.opened) else {
+            return false;
+        };
+        let Some(age) = age.get(&served.pid) else { return true };
+        let succeeded = successions.partition_point(|(from, _)| *from <= opened);
+        let youngest = successions[..succeeded].last().map_or(0, |(_, youngest)| *youngest);
+        evidence.killed.contains(&served.pid) || *age < youngest
+    };
+    let operations = evidence.operations_by_connection();
+    let connections = evidence.recording.connections.iter().filter(wrong);
+    connections
+        .flat_map(|connection| operations.get(&connection.id).cloned().unwrap_or_default())
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! The conservation laws: what one ledger says, another must say too.
+
+use super::check::{Check, Law, Status};
+use super::evidence::Evidence;
+use crate::event::{Fate, Harm};
+
+/// All laws.
+pub(super) fn laws(evidence: &Evidence<'_>) -> Vec<Law> {
+    let mut laws = clients(evidence);
+    laws.extend(kernel(evidence));
+    laws.extend(servers(evidence));
+    laws.extend(ends(evidence));
+    laws
+}
+
+/// A law among the checks.
+pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
+    let why = if law.id == "L5" || law.id.starts_with("L7") {
+        evidence.unkept()
+    } else {
+        evidence.tainted().or_else(|| evidence.unkept())
+    };
+    let unchecked = law.status == Status::NotChecked;
+    Check {
+        id: format!("law.{}", law.id),
+        status: law.status,
+        limit: law.says.clone(),
+        got: format!("{} = {}", law.lhs, law.rhs),
+        detail: why.filter(|_| unchecked).map(str::to_owned),
+    }
+}
+
+fn clients(evidence: &Evidence<'_>) -> Vec<Law> {
+    let recording = evidence.recording;
+    let intended: u64 = recording.observer.intended.iter().sum();
+    let harmed: usize = Harm::ALL.into_iter().map(|harm| evidence.fates(Fate::Harmed(harm))).sum();
+    let ended = [Fate::Ok, Fate::LimitHit, Fate::Cancelled].map(|fate| evidence.fates(fate));
+    let mut ids: Vec<u64> = recording.operations.iter().map(|operation| operation.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    vec![
+        // That the generator fell behind is no fault of the server's.
+        law("L1", "operations intended = dispatched", intended, recording.operations.len())
+            .or_else_is(Status::Inconclusive),
+        law(
+            "L2",
+            "operations dispatched, each once = ok + harmed + limit hit + cancelled",
+            ids.len(),
+            harmed + ended.iter().sum::<usize>(),
+        ),
+    ]
+}
+
+fn kernel(evidence: &Evidence<'_>) -> Vec<Law> {
+    let delta = |name| evidence.recording.kernel.delta(name);
+    let reset = evidence.recording.connections.iter().filter(|connection| connection.reset);
+    let accepted: u64 = evidence.ledgers().map(|ledger| ledger.accepted).sum();
+    let tainted = evidence.tainted().is_some();
+    vec![
+        law(
+            "L3",
+            "kernel's ActiveOpens = connections opened",
+            delta("Tcp.ActiveOpens"),
+            evidence.opened().count(),
+        )
+        .unless(tainted),
+        law(
+            "L4",
+            "kernel's PassiveOpens = connections accepted",
+            delta("Tcp.PassiveOpens"),
+            accepted,
+        )
+        .unless(tainted || evidence.unkept().is_some()),
+        law("L6", "kernel's OutRsts = connections reset", delta("Tcp.OutRsts"), reset.count())
+            .unless(tainted),
+    ]
+}
+
+fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
+    let connections = &evidence.recording.connections;
+    let sum = |of: fn(&crate::event::ServerLedger) -> u64| evidence.ledgers().map(of).sum::<u64>();
+    let silent = connections
+        .iter()
+        .filter(|connection| connection.established.is_some() && connection.bytes_out == 0);
+    let out: u64 = connections.iter().map(|connection| connection.bytes_out).sum();
+    let back: u64 = connections.iter().map(|connection| connection.bytes_in).sum();
+    let unkept = evidence.unkept().is_some();
+    vec![
+        law(
+            "L5",
+            "connections accepted = read from + those whose client sent nothing",
+            sum(|ledger| ledger.accepted),
+            i128::from(sum(|ledger| ledger.first_read)) + count(silent.count()),
+        )
+        .unless(unkept),
+        law(
+            "L7.out",
+            "bytes the clients sent = bytes the servers read",
+            out,
+            sum(|ledger| ledger.bytes_in),
+        )
+        .unless(unkept),
+        law(
+            "L7.in",
+            "bytes the servers sent = bytes the clients read",
+            sum(|ledger| ledger.bytes_out),
+            back,
+        )
+        .unless(unkept),
+    ]
+}
+
+fn ends(evidence: &Evidence<'_>) -> Vec<Law> {
+    let open = evidence.recording.kernel.delta("Tcp.CurrEstab");
+    let living = evidence.recording.generations.iter().filter(|process| process.gone.is_none());
+    let left = living.count() + evidence.recording.leaked.len();
+    let sets = evidence.listener_sets();
+    let first = sets.first().copied();
+    let others = sets.iter().filter(|set| Some(**set) != first).count();
+    vec![
+        law("L9", "connections left open = 0", open, 0_u64).unless(evidence.tainted().is_some()),
+        law("L9.processes", "processes left = 0", left, 0_u64),
+        law("L10", "generations with other listening sockets than the first = 0", others, 0_u64)
+            .unless(sets.len() < 2),
+    ]
+}
+
+fn law(id: &str, says: &str, lhs: impl Sum, rhs: impl Sum) -> Law {
+    let (lhs, rhs) = (lhs.sum(), rhs.sum());
+    let status = if lhs == rhs { Status::Pass } else { Status::Fail };
+    Law { id: id.to_owned(), says: says.to_owned(), lhs, rhs, status }
+}
+
+impl Law {
+    /// Where it does not hold, it is this.
+    fn or_else_is(mut self, status: Status) -> Self {
+        if self.status == Status::Fail {
+            self.status = status;
+        }
+        self
+    }
+
+    /// It cannot be checked if `cannot`.
+    fn unless(mut self, cannot: bool) -> Self {
+        if cannot {
+            self.status = Status::NotChecked;
+        }
+        self
+    }
+}
+
+/// Whatever counts.
+trait Sum {
+    fn sum(self) -> i128;
+}
+
+impl Sum for i128 {
+    fn sum(self) -> i128 {
+        self
+    }
+}
+
+impl Sum for u64 {
+    fn sum(self) -> i128 {
+        i128::from(self)
+    }
+}
+
+impl Sum for usize {
+    fn sum(self) -> i128 {
+        count(self)
+    }
+}
+
+fn count(number: usize) -> i128 {
+    i128::try_from(number).unwrap_or(i128::MAX)
+}
