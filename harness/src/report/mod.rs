@@ -4,6 +4,7 @@
 //! functions of it or of the recording, and compute nothing of their own. So
 //! two outputs of one run cannot contradict each other.
 
+mod explain;
 mod latency;
 mod windows;
 mod clients;
@@ -18,6 +19,7 @@ mod hgrm;
 mod outputs;
 mod progress;
 
+pub use explain::explain;
 pub use hgrm::{Latencies, latencies};
 pub use json::render as json;
 pub use model::{Machine, Report, exit};
