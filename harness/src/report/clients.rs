@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::latency::{Histogram, Latency};
+use super::latency::{Latency, histogram};
 use super::windows::{Standing, Window, Windows, longest_gap, upgrade_at};
 use crate::clock::nanos;
 use crate::event::{Fate, Harm, OpKind, Operation, Recording, Served};
@@ -60,7 +60,7 @@ fn population(
         ok.iter().copied().filter(|op| op.intended >= recording.timeline.warmed_up).collect();
     let within = |window| {
         let there = warm.iter().copied().filter(|op| windows.of(op.intended) == Some(window));
-        Latency::intended(&there.map(response).collect())
+        Latency::intended(&histogram(there.map(response)))
     };
     let seconds = (recording.timeline.load_ended - recording.timeline.load_began).as_secs_f64();
     Population {
@@ -69,11 +69,9 @@ fn population(
         rate: if seconds > 0.0 { all.len() as f64 / seconds } else { 0.0 },
         ok: ok.len(),
         harmed: harmed.len(),
-        latency: Latency::intended(&warm.iter().copied().map(response).collect()),
-        service: Latency::dispatched(
-            &warm.iter().map(|op| op.finished - op.dispatched).collect::<Histogram>(),
-        ),
-        failure_latency: Latency::intended(&harmed.iter().copied().map(response).collect()),
+        latency: Latency::intended(&histogram(warm.iter().copied().map(response))),
+        service: Latency::dispatched(&histogram(warm.iter().map(|op| op.finished - op.dispatched))),
+        failure_latency: Latency::intended(&histogram(harmed.iter().copied().map(response))),
         windows: PerWindow {
             baseline: within(Window::Baseline),
             during: within(Window::During),

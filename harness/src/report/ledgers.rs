@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::clients::Fates;
-use super::latency::{Figures, Histogram};
+use super::latency::{Figures, figures, histogram};
 use crate::clock::nanos;
 use crate::event::{KernelLedger, Recording, Scope};
 use crate::verdict::{Law, Status, Verdict};
@@ -136,7 +136,7 @@ impl Observer {
     pub(super) fn new(recording: &Recording) -> Self {
         let late = recording.operations.iter().map(|op| op.dispatched - op.intended);
         Self {
-            lateness: late.collect::<Histogram>().figures(),
+            lateness: figures(&histogram(late)),
             hiccup: Hiccup {
                 p99: nanos(recording.observer.hiccup_p99),
                 max: nanos(recording.observer.hiccup_max),

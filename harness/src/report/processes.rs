@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::latency::{Figures, Histogram};
+use super::latency::{Figures, figures, histogram};
 use crate::clock::{Stamp, nanos};
 use crate::event::{Exit, FaultRecord, Generation, Outcome, Recording, Resources, Upgrade};
 
@@ -74,7 +74,7 @@ impl UpgradeTotals {
             completed,
             failed_as_planned,
             failed: recording.upgrades.len() - completed - failed_as_planned,
-            answered: answered.collect::<Histogram>().figures(),
+            answered: figures(&histogram(answered)),
         }
     }
 }
