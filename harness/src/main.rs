@@ -1,7 +1,7 @@
 //! The judge: from a command line to a verdict and an exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,7 +12,7 @@ use harness::exit::Exit;
 use harness::report::{self, Machine, Outputs, Report, Ticker};
 use harness::scenario::Plan;
 use harness::scenario::plan::Namespace;
-use harness::verdict;
+use harness::verdict::{self, Outcome};
 
 /// Why there is no verdict: what to say, and how to end.
 struct Trouble {
@@ -85,7 +85,7 @@ fn judge(run: &Run) -> Result<Exit, Trouble> {
         complain(&format!("seed {:#x}\n", plan.seed));
         lints.iter().for_each(|lint| complain(&format!("warning: {lint}\n")));
     }
-    let outputs = open(run.out.as_deref())?;
+    let outputs = run.out.as_deref().map(open).transpose()?;
     let machine = Machine::read()
         .map_err(|error| Trouble::new(Exit::Environment, &format!("cannot read /proc: {error}")))?;
     let prepared = prepare(&mut plan, run.allow_tainted)?;
@@ -94,20 +94,21 @@ fn judge(run: &Run) -> Result<Exit, Trouble> {
     let report = Report::new(&plan, &recording, &verdict, &machine);
     say(&match run.quiet {
         true => report::brief(&report),
-        false => report::text(&report, Some(outputs.dir())),
+        false => report::text(&report, outputs.as_ref().map(Outputs::dir)),
     })?;
-    outputs.write(&report, &report::latencies(&recording, &verdict))?;
-    outputs.write_recording(&recording)?;
+    if let Some(outputs) = outputs {
+        outputs.write(&report, &report::latencies(&recording, &verdict))?;
+        // It is large, and wanted only where somebody has to look closer.
+        if verdict.outcome != Outcome::Pass {
+            outputs.write_recording(&recording)?;
+        }
+    }
     Ok(report.exit())
 }
 
 /// Opens the place for the files before anything is run.
-fn open(dir: Option<&Path>) -> Result<Outputs, Trouble> {
-    let fresh = || -> io::Result<PathBuf> {
-        Ok(tempfile::Builder::new().prefix("harness-").tempdir()?.keep())
-    };
-    let dir = dir.map_or_else(fresh, |dir| Ok(dir.to_owned()))?;
-    Outputs::open(&dir).map_err(|error| {
+fn open(dir: &Path) -> Result<Outputs, Trouble> {
+    Outputs::open(dir).map_err(|error| {
         Trouble::new(Exit::Usage, &format!("cannot write to {}: {error}", dir.display()))
     })
 }

@@ -15,7 +15,9 @@ pub(super) fn laws(evidence: &Evidence<'_>) -> Vec<Law> {
 
 /// A law among the checks.
 pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
-    let why = if law.id == "L5" || law.id.starts_with("L7") {
+    let why = if law.id == "L10" {
+        Some("fewer than two generations whose listening sockets were seen")
+    } else if law.id == "L5" || law.id.starts_with("L7") {
         evidence.unkept()
     } else {
         evidence.tainted().or_else(|| evidence.unkept())

@@ -1,0 +1,227 @@
+//! A recording, written by hand, of a run in which nothing went wrong: 3
+//! upgrades, 4 generations, 400 connections over four seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::clock::Stamp;
+use crate::event::{
+    Connection, Exit, Fate, FaultRecord, Generation, KernelLedger, Observer, OpKind, Operation,
+    Outcome, Recording, Resources, Scope, Served, ServerLedger, Timeline, Upgrade, VERSION,
+};
+use crate::scenario::Plan;
+use crate::scenario::plan::{
+    Addressee, Arrivals, Coverage, Fault, FaultKind, Load, LoadKind, Namespace, Network,
+    ObserverLimits, Phases, Signal, Target, Trigger, Upgrades,
+};
+
+const CONNECTIONS: u64 = 400;
+const APART: u64 = 10_000_000;
+const PAYLOAD: u64 = 100;
+const GREETING: u64 = 22;
+const PIDS: [u32; 4] = [100, 101, 102, 103];
+
+/// The plan that the recordings are of.
+pub(super) fn plan() -> Plan {
+    Plan {
+        name: "clean".to_owned(),
+        about: String::new(),
+        path: "clean.toml".into(),
+        seed: 1,
+        target: Target {
+            command: vec!["server".to_owned()],
+            greeting: Some("generation {generation} pid {pid}".to_owned()),
+            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            stop_signal: Signal::SigTerm,
+            ready_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(1),
+            ledger: Some("{dir}".to_owned()),
+        },
+        network: Network { namespace: Namespace::Private, sysctl: Vec::new() },
+        phases: Phases {
+            warmup: Duration::ZERO,
+            baseline: Duration::ZERO,
+            storm: Duration::from_secs(4),
+            settle: Duration::ZERO,
+        },
+        loads: vec![Load {
+            name: "churn".to_owned(),
+            kind: LoadKind::Churn,
+            rate: 100.0,
+            arrivals: Arrivals::Uniform,
+            payload: (100, 100),
+            timeout: Duration::from_secs(10),
+            stall: Duration::from_secs(1),
+        }],
+        upgrades: Some(Upgrades { every: Duration::from_secs(1), max_alive: 4 }),
+        faults: Vec::new(),
+        coverage: Coverage {
+            upgrades: 2,
+            connections: 100,
+            connections_per_upgrade: 2.0,
+            faults: 0,
+            tolerated: Vec::new(),
+        },
+        limits: ObserverLimits {
+            lateness_p99: Duration::from_millis(50),
+            hiccup_max: Duration::from_millis(500),
+        },
+    }
+}
+
+/// The clean run. Generation g serves the g-th second.
+pub(super) fn recording() -> Recording {
+    let served = |id: u64| usize::try_from(id * APART / 1_000_000_000).unwrap();
+    let ids = || 0..CONNECTIONS;
+    let connections: Vec<Connection> = ids().map(|id| connection(id, served(id))).collect();
+    let accepted = |generation: usize| {
+        u64::try_from(ids().filter(|id| served(*id) == generation).count()).unwrap()
+    };
+    let generations = (0..PIDS.len()).map(|index| generation(index, accepted(index))).collect();
+    let before = BTreeMap::from([
+        ("Tcp.ActiveOpens".to_owned(), 1),
+        ("Tcp.AttemptFails".to_owned(), 1),
+        ("Tcp.EstabResets".to_owned(), 0),
+        ("Tcp.InErrs".to_owned(), 0),
+        ("Tcp.OutRsts".to_owned(), 1),
+    ]);
+    let mut after = before.clone();
+    after.insert("Tcp.ActiveOpens".to_owned(), 1 + CONNECTIONS);
+    after.insert("Tcp.PassiveOpens".to_owned(), CONNECTIONS);
+    Recording {
+        version: VERSION,
+        started_unix: 0,
+        populations: vec!["churn".to_owned()],
+        timeline: Timeline { ended: Stamp(5_000_000_000), ..Timeline::default() },
+        operations: ids().map(operation).collect(),
+        connections,
+        generations,
+        upgrades: (1..4).map(upgrade).collect(),
+        faults: Vec::new(),
+        kernel: KernelLedger { scope: Scope::Private, before, after },
+        observer: Observer { intended: vec![CONNECTIONS], ..Observer::default() },
+        interrupted: None,
+        leaked: Vec::new(),
+    }
+}
+
+/// The same, with a successor that was killed before each upgrade that worked.
+pub(super) fn killed() -> (Plan, Recording) {
+    let (mut plan, mut run) = (plan(), recording());
+    plan.faults = vec![Fault { kind: FaultKind::KillBeforeReady, every: 2 }];
+    plan.coverage.faults = 3;
+    let mut upgrades = Vec::new();
+    for (number, worked) in (1..).zip(std::mem::take(&mut run.upgrades)) {
+        let pid = 200 + number;
+        let injected = worked.triggered.before(Duration::from_millis(20));
+        run.generations.push(Generation {
+            pid,
+            generation: None,
+            exit: Some(Exit::Reaped),
+            ledger: None,
+            listeners: BTreeSet::new(),
+            resources: None,
+            ..run.generations[0].clone()
+        });
+        run.faults.push(FaultRecord {
+            id: "C04".to_owned(),
+            upgrade: u64::from(2 * number - 1),
+            pid: Some(pid),
+            planned_delay_ns: 0,
+            injected: Some(injected),
+            delivered: true,
+            evidence: "frozen, and somebody else answered".to_owned(),
+            old_answered: Some(injected.after(Duration::from_millis(1))),
+        });
+        upgrades.push(Upgrade {
+            number: u64::from(2 * number - 1),
+            new_pid: Some(pid),
+            triggered: injected.before(Duration::from_millis(1)),
+            decided: injected.after(Duration::from_millis(2)),
+            outcome: Outcome::FailedAsPlanned,
+            ..worked.clone()
+        });
+        upgrades.push(Upgrade { number: u64::from(2 * number), ..worked });
+    }
+    run.upgrades = upgrades;
+    (plan, run)
+}
+
+fn operation(id: u64) -> Operation {
+    let at = Stamp(id * APART);
+    Operation {
+        id,
+        population: 0,
+        kind: OpKind::Churn,
+        connection: id,
+        intended: at,
+        dispatched: at,
+        finished: at.after(Duration::from_micros(300)),
+        fate: Fate::Ok,
+        errno: None,
+    }
+}
+
+fn connection(id: u64, generation: usize) -> Connection {
+    let at = Stamp(id * APART);
+    Connection {
+        id,
+        population: 0,
+        local: None,
+        opened: Some(at),
+        established: Some(at.after(Duration::from_micros(50))),
+        first_byte: Some(at.after(Duration::from_micros(150))),
+        closed: at.after(Duration::from_micros(300)),
+        served: Some(Served {
+            generation: u64::try_from(generation).unwrap(),
+            pid: PIDS[generation],
+        }),
+        bytes_out: PAYLOAD,
+        bytes_in: PAYLOAD + GREETING,
+        reset: false,
+    }
+}
+
+fn generation(index: usize, accepted: u64) -> Generation {
+    let number = u64::try_from(index).unwrap();
+    Generation {
+        pid: PIDS[index],
+        generation: Some(number),
+        seen: Stamp(number * 1_000_000_000),
+        gone: Some(Stamp((number + 1) * 1_000_000_000)),
+        exit: Some(Exit::Code(0)),
+        ledger: Some(ServerLedger {
+            generation: number,
+            pid: PIDS[index],
+            accepted,
+            first_read: accepted,
+            closed_clean: accepted,
+            closed_dirty: 0,
+            bytes_in: accepted * PAYLOAD,
+            bytes_out: accepted * (PAYLOAD + GREETING),
+        }),
+        listeners: BTreeSet::from([42]),
+        resources: (index > 0).then(|| Resources {
+            fds: BTreeMap::from([(3, "socket:listener".to_owned())]),
+            environ_bytes: 1000,
+            rss_kib: 5000,
+            threads: 3,
+        }),
+    }
+}
+
+/// The upgrade at the beginning of the second `number`.
+fn upgrade(number: u64) -> Upgrade {
+    let index = usize::try_from(number).unwrap();
+    let triggered = Stamp(number * 1_000_000_000 - 3_000_000);
+    Upgrade {
+        number,
+        triggered,
+        old_pid: PIDS[index - 1],
+        new_pid: Some(PIDS[index]),
+        new_seen: Some(triggered.after(Duration::from_millis(1))),
+        new_answered: Some(triggered.after(Duration::from_millis(3))),
+        outcome: Outcome::Completed,
+        decided: triggered.after(Duration::from_millis(4)),
+    }
+}
