@@ -80,8 +80,8 @@ pub struct Run {
     #[arg(value_name = "SCENARIO")]
     pub scenario: PathBuf,
 
-    /// Where to leave the report and the recording; without it, a new directory
-    /// whose name is printed
+    /// Leave result.json, the report and the latencies in this directory, and,
+    /// unless the verdict is PASS, the whole recording
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
