@@ -144,10 +144,12 @@ impl Successor {
             Err(Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
-        // A death counts before anything it may have said just before: it
-        // would not serve.
         if polled[0].any() == Some(true) {
-            return Ok(Some(Seen::Died));
+            // A death counts before a readiness that was said just before: it
+            // would not serve. But a process that was told to stop says so,
+            // and may have ended before we could listen.
+            let last = self.listen()?.filter(|seen| *seen == Seen::Stopping);
+            return Ok(last.or(Some(Seen::Died)));
         }
         self.words.send()?;
         self.listen()

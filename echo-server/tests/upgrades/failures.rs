@@ -101,9 +101,7 @@ fn one_that_dies_on_probation_is_rolled_back() {
 fn a_successor_whose_predecessor_vanishes_before_it_is_ready_carries_on() {
     let mut server = Server::start(&[]);
     let first = server.first_pid();
-    let gate = server.path("gate");
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    server.replace_with("echo started >&2; read go < \"${0%/*}/gate\"; exec $real \"$@\"");
+    server.hold("exec $real \"$@\"");
     signal(first, Signal::SIGHUP);
     server.log_until("started");
     signal(first, Signal::SIGKILL);
@@ -111,7 +109,7 @@ fn a_successor_whose_predecessor_vanishes_before_it_is_ready_carries_on() {
     // Nobody accepts now; a client that connects is kept in the queue.
     let address = server.address;
     let client = std::net::TcpStream::connect(address).unwrap();
-    fs::write(gate, "go\n").unwrap();
+    server.release();
     server.log_until("ready generation=1");
     let new = server.greet();
     assert_eq!(new.generation, 1);

@@ -104,15 +104,13 @@ fn help_teaches() {
 #[test]
 fn a_new_connection_goes_to_the_generation_that_is_ready() {
     let mut server = Server::start(&["--probation", "0s"]);
-    server.replace_with("read go < \"${0%/*}/gate\"; exec $real \"$@\"");
-    let gate = server.path("gate");
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    server.hold("exec $real \"$@\"");
     signal(server.first_pid(), Signal::SIGHUP);
     // It initialises for as long as we like, and the old one serves.
     for _ in 0..20 {
         assert_eq!(server.greet().generation, 0);
     }
-    fs::write(gate, "go\n").unwrap();
+    server.release();
     let ready = server.log_until("ready generation=1");
     server.log_until("the next generation serves");
     assert_eq!(server.greet().pid.to_string(), field(&ready, "pid"));

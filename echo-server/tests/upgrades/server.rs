@@ -14,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 /// Nothing here takes this long; it only keeps a broken test from hanging.
@@ -98,6 +99,19 @@ impl Server {
     pub(crate) fn replace_with(&self, script: &str) {
         let text = format!("#!/bin/sh\nreal={}\n{script}\n", self.path("real").display());
         self.replace_program(&text, 0o755);
+    }
+
+    /// Puts a successor in the place of the program that says `started`, and
+    /// goes on with `script` only when it is released.
+    pub(crate) fn hold(&self, script: &str) {
+        mkfifo(&self.path("gate"), Mode::S_IRWXU).unwrap();
+        let waits = "echo started pid=$$ >&2; read go < \"${0%/*}/gate\"";
+        self.replace_with(&format!("{waits}; {script}"));
+    }
+
+    /// Releases the successor that is held.
+    pub(crate) fn release(&self) {
+        fs::write(self.path("gate"), "go\n").unwrap();
     }
 
     /// Puts any file in the place of the program. Another process writes it: a

@@ -1,7 +1,5 @@
 //! Signals: many, early, and at the wrong moment.
 
-use std::fs;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -80,14 +78,12 @@ fn many_requests_at_once_make_one_chain_and_leave_one_generation() {
 fn a_request_during_an_upgrade_is_kept() {
     let mut server = Server::start(&["--probation", "0s"]);
     let first = server.first_pid();
-    let gate = server.path("gate");
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    server.replace_with("echo started >&2; read go < \"${0%/*}/gate\"; exec $real \"$@\"");
+    server.hold("exec $real \"$@\"");
     signal(first, Signal::SIGHUP);
     server.log_until("started");
     signal(first, Signal::SIGHUP);
     server.restore();
-    fs::write(gate, "go\n").unwrap();
+    server.release();
     server.log_until("ready generation=1");
     server.log_until("ready generation=2");
 }
@@ -96,14 +92,12 @@ fn a_request_during_an_upgrade_is_kept() {
 fn a_request_after_a_failure_that_was_made_before_it_is_kept_too() {
     let mut server = Server::start(&[]);
     let first = server.first_pid();
-    let gate = server.path("gate");
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    server.replace_with("echo started >&2; read go < \"${0%/*}/gate\"; exit 1");
+    server.hold("exit 1");
     signal(first, Signal::SIGHUP);
     server.log_until("started");
     signal(first, Signal::SIGHUP);
     server.restore();
-    fs::write(gate, "go\n").unwrap();
+    server.release();
     server.log_until("failed after");
     server.log_until("ready generation=1");
 }
@@ -112,15 +106,13 @@ fn a_request_after_a_failure_that_was_made_before_it_is_kept_too() {
 fn a_signal_that_comes_before_the_handlers_kills_no_successor() {
     let mut server = Server::start(&["--probation", "0s"]);
     let first = server.first_pid();
-    let gate = server.path("gate");
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    server.replace_with("echo started pid=$$ >&2; read go < \"${0%/*}/gate\"; exec $real \"$@\"");
+    server.hold("exec $real \"$@\"");
     signal(first, Signal::SIGHUP);
     let pid = field(&server.log_until("started"), "pid").parse().unwrap();
     for early in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
         signal(pid, early);
     }
-    fs::write(gate, "go\n").unwrap();
+    server.release();
     server.log_until("ready generation=1");
     assert_eq!(server.first_exit_code(), Some(0));
     assert_eq!(server.greet().pid, pid);
