@@ -33,6 +33,16 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
     harm.iter()
         .map(|(kind, ids)| {
             let tolerated = evidence.plan.coverage.tolerated.contains(kind);
+            let blind = *kind == Harm::WrongGeneration && evidence.plan.target.greeting.is_none();
+            if blind {
+                return Check {
+                    id: format!("harm.{kind}"),
+                    status: Status::NotChecked,
+                    limit: "= 0".to_owned(),
+                    got: "-".to_owned(),
+                    detail: Some("the server does not say who it is".to_owned()),
+                };
+            }
             let status = if ids.is_empty() || tolerated { Status::Pass } else { Status::Fail };
             Check {
                 id: format!("harm.{kind}"),

@@ -187,6 +187,14 @@ fn a_server_without_ledger_leaves_its_laws_unchecked() {
 }
 
 #[test]
+fn a_server_that_does_not_say_who_it_is_cannot_be_caught_as_the_wrong_one() {
+    stops("harm.wrong_generation", Status::NotChecked, |plan, run| {
+        plan.target.greeting = None;
+        run.connections.iter_mut().for_each(|connection| connection.served = None);
+    });
+}
+
+#[test]
 fn a_missing_ledger_is_missed() {
     stops("ledger.complete", Status::Fail, |_, run| run.generations[1].ledger = None);
 }
