@@ -73,16 +73,24 @@ compile_error!("ecdysis needs Linux: pidfds, and descriptors that cross exec");
 mod error;
 mod phase;
 mod sys;
+mod drain;
+mod counters;
+mod unix_path;
 mod socket;
 mod environ;
 mod manifest;
 mod registry;
 mod protocol;
 mod program;
+mod pidfile;
+mod state;
 mod report;
 mod predecessor;
 mod successor;
 mod upgrade;
+pub mod control;
+#[cfg(any(feature = "systemd_notify", feature = "systemd_sockets"))]
+mod systemd;
 mod ecdysis;
 #[cfg(feature = "tokio_ecdysis")]
 pub mod tokio_ecdysis;

@@ -8,3 +8,4 @@
 pub(crate) mod fd;
 pub(crate) mod child;
 pub(crate) mod spawn;
+pub(crate) mod quiesce;

@@ -5,6 +5,7 @@
 //! [`TokioEcdysisBuilder::ready`], from where on the process serves.
 
 mod listener;
+mod control;
 mod trigger;
 mod upgrader;
 mod builder;

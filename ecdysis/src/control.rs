@@ -1,0 +1,1 @@
+//! What is said over a control socket, and a client for it.

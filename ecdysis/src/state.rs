@@ -1,0 +1,1 @@
+//! State that a process leaves to its successor: bounded, versioned bytes.

@@ -1,0 +1,1 @@
+//! Stopping new handshakes on a listener before it is closed.

@@ -1,0 +1,1 @@
+//! Telling systemd what this process does (sd_notify(3)).

@@ -1,0 +1,1 @@
+//! Sockets that systemd has bound (sd_listen_fds(3)).

@@ -1,0 +1,1 @@
+//! Control sockets: who connects asks for something, and is answered.
