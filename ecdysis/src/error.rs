@@ -5,16 +5,17 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why an upgrade did not happen. Whatever the kind, the process that reports
 /// it serves on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UpgradeError {
     kind: UpgradeErrorKind,
-    source: Option<io::Error>,
+    source: Option<Arc<io::Error>>,
 }
 
 /// The kinds of [`UpgradeError`].
@@ -43,6 +44,15 @@ pub enum UpgradeErrorKind {
     RolledBack(ExitStatus),
     /// A stop was asked for while the successor started; it was killed.
     Stopped,
+    /// The state for the successor could not be made, or not in time.
+    State,
+    /// Another upgrade was under way and has completed. The request was passed
+    /// on to the generation that serves now.
+    PassedOn,
+    /// This process has been succeeded: it is not the one to upgrade any more.
+    Succeeded,
+    /// This process stops.
+    Stopping,
     /// A system call of this process failed.
     System,
 }
@@ -53,13 +63,24 @@ impl UpgradeError {
     }
 
     pub(crate) fn with_source(kind: UpgradeErrorKind, source: io::Error) -> Self {
-        Self { kind, source: Some(source) }
+        Self { kind, source: Some(Arc::new(source)) }
+    }
+
+    /// The error of the system call that failed, if one did.
+    pub(crate) fn io(&self) -> Option<&io::Error> {
+        self.source.as_deref()
     }
 
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> &UpgradeErrorKind {
         &self.kind
+    }
+}
+
+impl From<UpgradeErrorKind> for UpgradeError {
+    fn from(kind: UpgradeErrorKind) -> Self {
+        Self::new(kind)
     }
 }
 
@@ -91,6 +112,12 @@ impl fmt::Display for UpgradeError {
                 write!(f, "successor ended on probation ({status}), serving again")?;
             }
             UpgradeErrorKind::Stopped => f.write_str("stopped while the successor started")?,
+            UpgradeErrorKind::State => f.write_str("cannot make the state for the successor")?,
+            UpgradeErrorKind::PassedOn => {
+                f.write_str("another upgrade has completed, passed on to the new generation")?;
+            }
+            UpgradeErrorKind::Succeeded => f.write_str("this process has been succeeded")?,
+            UpgradeErrorKind::Stopping => f.write_str("this process stops")?,
             UpgradeErrorKind::System => f.write_str("system call failed")?,
         }
         match &self.source {
@@ -102,6 +129,33 @@ impl fmt::Display for UpgradeError {
 
 impl Error for UpgradeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|source| source as &(dyn Error + 'static))
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// An error of a system call, with the file it was about.
+#[derive(Debug)]
+struct AtPath {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// `source`, saying what was being done (`bind`, `remove`, …) and to which
+/// file. The kind stays what it was.
+pub(crate) fn at_path(step: &'static str, path: &Path, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), AtPath { step, path: path.to_owned(), source })
+}
+
+impl fmt::Display for AtPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In quotes and escaped: a path need not be UTF-8.
+        write!(f, "cannot {} {:?}: {}", self.step, self.path, self.source)
+    }
+}
+
+impl Error for AtPath {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
     }
 }

@@ -62,16 +62,12 @@
 //!
 //! [`TokioEcdysisBuilder::set_probation`]: tokio_ecdysis::TokioEcdysisBuilder::set_probation
 
-#![cfg_attr(
-    not(feature = "tokio_ecdysis"),
-    expect(dead_code, reason = "the engine is whole, but Tokio's is the only face so far")
-)]
-
 #[cfg(not(target_os = "linux"))]
 compile_error!("ecdysis needs Linux: pidfds, and descriptors that cross exec");
 
 mod error;
 mod phase;
+mod accept;
 mod sys;
 mod drain;
 mod counters;
@@ -80,20 +76,46 @@ mod socket;
 mod environ;
 mod manifest;
 mod registry;
+mod quiesce;
 mod protocol;
 mod program;
+mod spare;
+mod ancestors;
 mod pidfile;
 mod state;
 mod report;
 mod predecessor;
 mod successor;
 mod upgrade;
+mod takeover;
 pub mod control;
 #[cfg(any(feature = "systemd_notify", feature = "systemd_sockets"))]
 mod systemd;
 mod ecdysis;
+mod sockets;
+mod incoming;
 #[cfg(feature = "tokio_ecdysis")]
 pub mod tokio_ecdysis;
 
+pub use counters::Counts;
+pub use drain::{Connection, Connections, Drained};
+pub use ecdysis::Ecdysis;
 pub use error::{UpgradeError, UpgradeErrorKind};
+pub use incoming::{Accept, Incoming};
+pub use phase::Phase;
+pub use program::Program;
 pub use report::UpgradeReport;
+pub use socket::{Listener, ListenerInfo};
+pub use state::State;
+#[cfg(feature = "systemd_notify")]
+pub use systemd::notify::{SystemdNotifier, SystemdNotifierError};
+#[cfg(feature = "systemd_sockets")]
+pub use systemd::sockets::{SystemdSocketError, SystemdSocketsReadError};
+#[cfg(feature = "tokio_ecdysis")]
+pub use tokio_ecdysis::UnixSeqpacketListenerStream;
+#[cfg(feature = "tokio_ecdysis")]
+pub use tokio_seqpacket::UnixSeqpacketListener;
+pub use unix_path::UnixOptions;
+
+/// What the published crate returns from [`Ecdysis::upgrade`].
+pub type UpgradeFinished = Result<(), UpgradeError>;

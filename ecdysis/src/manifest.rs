@@ -13,8 +13,8 @@
 //!
 //! Ours goes on where the published one ends the pipe: a magic, a version, a
 //! length and a self-describing body in JSON. It says what the list cannot:
-//! the generation, scope ids, paths that are not UTF-8, sockets of kinds that
-//! the list has no number for.
+//! the generation and those before it, scope ids, paths that are not UTF-8,
+//! sockets of kinds that the list has no number for.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +22,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::socket::SocketKey;
+use crate::unix_path::Inode;
 
 /// Begins our own part. The last byte keeps it from being text.
 const MAGIC: [u8; 8] = *b"ecdysis\0";
@@ -37,12 +37,44 @@ const VERSION: u16 = 1;
 const MOST: usize = 16 << 20;
 
 /// What the predecessor tells.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Manifest {
     /// The generation that the reader is to be.
     pub(crate) generation: u64,
-    /// The sockets, by descriptor number in the reader.
-    pub(crate) sockets: Vec<(i32, SocketKey)>,
+    /// What is passed on.
+    pub(crate) sockets: Vec<Passed>,
+    /// Older generations that have not ended yet, the oldest first; the writer
+    /// is the last.
+    pub(crate) ancestors: Vec<Ancestor>,
+}
+
+/// A descriptor that is passed on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    /// Its number in the reader.
+    #[serde(rename = "fd")]
+    pub(crate) number: i32,
+    /// What it is.
+    #[serde(rename = "socket")]
+    pub(crate) key: SocketKey,
+    /// The file that was made when it was bound, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inode: Option<Inode>,
+    /// Somebody else, who is no generation of ours, has it too (systemd).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lent: bool,
+}
+
+/// A generation before the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ancestor {
+    pub(crate) generation: u64,
+    pub(crate) pid: u32,
+    /// When it was started, in clock ticks since boot: with the pid, it names
+    /// one process and no other (proc_pid_stat(5), `starttime`).
+    pub(crate) started: u64,
+    /// The signal that makes it end at once while it drains.
+    pub(crate) signal: i32,
 }
 
 /// Who wrote it.
@@ -70,41 +102,23 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 #[derive(Serialize, Deserialize)]
 struct Body {
     generation: u64,
-    sockets: Vec<Entry>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    fd: i32,
-    socket: Value,
-}
-
-/// A socket as the body has it. Paths are bytes: they need not be UTF-8.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Described {
-    Tcp { address: SocketAddr },
-    Udp { address: SocketAddr },
-    Unix { path: Option<Vec<u8>> },
-    UnixSeqpacket { path: Option<Vec<u8>> },
-    UnixDatagramPair { name: String },
+    sockets: Vec<Passed>,
+    #[serde(default)]
+    ancestors: Vec<Ancestor>,
 }
 
 /// The bytes that tell `manifest`.
 pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
-    let listed: Vec<_> =
-        manifest.sockets.iter().filter(|(_, key)| !matches!(key, SocketKey::Foreign(_))).collect();
-    let mut bytes = (listed.len() as u64).to_le_bytes().to_vec();
-    for (number, key) in listed {
-        bytes.extend(number.to_le_bytes());
-        encode_key(key, &mut bytes);
+    let mut bytes = (manifest.sockets.len() as u64).to_le_bytes().to_vec();
+    for passed in &manifest.sockets {
+        bytes.extend(passed.number.to_le_bytes());
+        encode_key(passed, &mut bytes);
     }
-    let sockets = manifest
-        .sockets
-        .iter()
-        .map(|(number, key)| Entry { fd: *number, socket: describe(key) })
-        .collect();
-    let body = Body { generation: manifest.generation, sockets };
+    let body = Body {
+        generation: manifest.generation,
+        sockets: manifest.sockets.clone(),
+        ancestors: manifest.ancestors.clone(),
+    };
     // Integers, strings and lists have a form in JSON: this cannot fail.
     let body = serde_json::to_vec(&body).unwrap_or_default();
     bytes.extend(MAGIC);
@@ -133,12 +147,12 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let mut sockets = Vec::new();
     for _ in 0..count {
         let number = i32::from_le_bytes(reader.array()?);
-        sockets.push((number, decode_key(reader)?));
+        sockets.push(Passed { number, key: decode_key(reader)?, inode: None, lent: false });
     }
     if ended && reader.at == reader.bytes.len() {
         // The published crate does not count generations: all that is known
         // is that there was one before us.
-        let manifest = Manifest { generation: 1, sockets };
+        let manifest = Manifest { generation: 1, sockets, ancestors: Vec::new() };
         return Ok(Decoded::Whole(manifest, Dialect::Published, reader.at));
     }
     if reader.array()? != MAGIC {
@@ -150,45 +164,30 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let length = reader.length()?;
     let body: Body = serde_json::from_slice(reader.take(length)?)
         .map_err(|_| Stop::Malformed("its body is not what version 1 says"))?;
-    let sockets = body.sockets.into_iter().map(|entry| (entry.fd, recognise(entry.socket)));
-    let manifest = Manifest { generation: body.generation, sockets: sockets.collect() };
+    let Body { generation, sockets, ancestors } = body;
+    let manifest = Manifest { generation, sockets, ancestors };
     Ok(Decoded::Whole(manifest, Dialect::Ours, reader.at))
 }
 
-fn describe(key: &SocketKey) -> Value {
-    let path =
-        |path: &Option<PathBuf>| path.as_ref().map(|path| path.as_os_str().as_bytes().to_vec());
-    let described = match key {
-        SocketKey::Tcp(address) => Described::Tcp { address: *address },
-        SocketKey::Udp(address) => Described::Udp { address: *address },
-        SocketKey::Unix(name) => Described::Unix { path: path(name) },
-        SocketKey::UnixSeqpacket(name) => Described::UnixSeqpacket { path: path(name) },
-        SocketKey::UnixDatagramPair(name) => Described::UnixDatagramPair { name: name.clone() },
-        SocketKey::Foreign(value) => return value.clone(),
-    };
-    serde_json::to_value(described).unwrap_or_default()
-}
-
-fn recognise(value: Value) -> SocketKey {
-    let path = |path: Option<Vec<u8>>| path.map(|path| PathBuf::from(OsString::from_vec(path)));
-    match Described::deserialize(&value) {
-        Ok(Described::Tcp { address }) => SocketKey::Tcp(address),
-        Ok(Described::Udp { address }) => SocketKey::Udp(address),
-        Ok(Described::Unix { path: name }) => SocketKey::Unix(path(name)),
-        Ok(Described::UnixSeqpacket { path: name }) => SocketKey::UnixSeqpacket(path(name)),
-        Ok(Described::UnixDatagramPair { name }) => SocketKey::UnixDatagramPair(name),
-        Err(_) => SocketKey::Foreign(value),
-    }
-}
-
-fn encode_key(key: &SocketKey, bytes: &mut Vec<u8>) {
-    let (kind, payload): (u32, Vec<u8>) = match key {
-        SocketKey::Unix(path) => (0, encode_path(path.as_deref())),
-        SocketKey::Tcp(address) => (1, encode_address(*address)),
-        SocketKey::Udp(address) => (2, encode_address(*address)),
-        SocketKey::UnixDatagramPair(name) => (3, encode_text(name.as_bytes())),
-        SocketKey::UnixSeqpacket(path) => (4, encode_path(path.as_deref())),
-        SocketKey::Foreign(_) => return,
+/// The published list's form. What it has no form for stands in it as an
+/// unnamed datagram socket that nobody will ask for: a successor built on the
+/// published crate then closes it, instead of keeping it open for good without
+/// ever accepting from it.
+fn encode_key(passed: &Passed, bytes: &mut Vec<u8>) {
+    let (kind, payload): (u32, Vec<u8>) = match &passed.key {
+        SocketKey::Unix { path } => (0, encode_path(path.as_deref())),
+        SocketKey::Tcp { address } => (1, encode_address(*address)),
+        SocketKey::Udp { address } => (2, encode_address(*address)),
+        SocketKey::UnixDatagramPair { name } => (3, encode_text(name.as_bytes())),
+        SocketKey::UnixSeqpacket { path } => (4, encode_path(path.as_deref())),
+        SocketKey::UnixDatagram { .. }
+        | SocketKey::UnixAbstract { .. }
+        | SocketKey::UnixSeqpacketAbstract { .. }
+        | SocketKey::Named { .. }
+        | SocketKey::State
+        | SocketKey::Foreign(_) => {
+            (3, encode_text(format!("ecdysis: descriptor {}", passed.number).as_bytes()))
+        }
     };
     bytes.extend(kind.to_le_bytes());
     bytes.extend(payload);
@@ -217,14 +216,14 @@ fn encode_address(address: SocketAddr) -> Vec<u8> {
 
 fn decode_key(reader: &mut Reader<'_>) -> Result<SocketKey, Stop> {
     Ok(match u32::from_le_bytes(reader.array()?) {
-        0 => SocketKey::Unix(decode_path(reader)?),
-        1 => SocketKey::Tcp(decode_address(reader)?),
-        2 => SocketKey::Udp(decode_address(reader)?),
-        3 => SocketKey::UnixDatagramPair(
-            String::from_utf8(decode_text(reader)?)
+        0 => SocketKey::Unix { path: decode_path(reader)? },
+        1 => SocketKey::tcp(decode_address(reader)?),
+        2 => SocketKey::udp(decode_address(reader)?),
+        3 => SocketKey::UnixDatagramPair {
+            name: String::from_utf8(decode_text(reader)?)
                 .map_err(|_| Stop::Malformed("a name in it is not UTF-8"))?,
-        ),
-        4 => SocketKey::UnixSeqpacket(decode_path(reader)?),
+        },
+        4 => SocketKey::UnixSeqpacket { path: decode_path(reader)? },
         // How long its payload is cannot be known, so nothing after it can.
         _ => return Err(Stop::Malformed("it has a kind of socket that version 1.1.1 does not")),
     })
@@ -300,21 +299,42 @@ mod tests {
         ];
         let path = prop::option::of(prop::collection::vec(1_u8.., 0..40))
             .prop_map(|path| path.map(|bytes| PathBuf::from(OsString::from_vec(bytes))));
+        let name = prop::collection::vec(any::<u8>(), 0..20);
         prop_oneof![
-            address.clone().prop_map(SocketKey::Tcp),
-            address.prop_map(SocketKey::Udp),
-            path.clone().prop_map(SocketKey::Unix),
-            path.prop_map(SocketKey::UnixSeqpacket),
-            "[a-z]{0,20}".prop_map(SocketKey::UnixDatagramPair),
+            address.clone().prop_map(SocketKey::tcp),
+            address.prop_map(SocketKey::udp),
+            path.clone().prop_map(|path| SocketKey::Unix { path }),
+            path.clone().prop_map(|path| SocketKey::UnixSeqpacket { path }),
+            path.prop_map(|path| SocketKey::UnixDatagram { path }),
+            name.clone().prop_map(|name| SocketKey::UnixAbstract { name }),
+            name.prop_map(|name| SocketKey::UnixSeqpacketAbstract { name }),
+            "[a-z]{0,20}".prop_map(|name| SocketKey::UnixDatagramPair { name }),
+            "[a-z]{0,20}".prop_map(|name| SocketKey::Named { name }),
+            Just(SocketKey::State),
             "[a-z]{1,9}".prop_map(|kind| SocketKey::Foreign(
                 serde_json::json!({ "kind": format!("x-{kind}"), "more": [1, null] })
             )),
         ]
     }
 
+    fn passed() -> impl Strategy<Value = Passed> {
+        let inode = any::<(u64, u64)>().prop_map(|(device, inode)| Inode { device, inode });
+        (0..i32::MAX, key(), prop::option::of(inode), any::<bool>())
+            .prop_map(|(number, key, inode, lent)| Passed { number, key, inode, lent })
+    }
+
     fn manifest() -> impl Strategy<Value = Manifest> {
-        (any::<u64>(), prop::collection::vec((0..i32::MAX, key()), 0..20))
-            .prop_map(|(generation, sockets)| Manifest { generation, sockets })
+        let ancestor =
+            any::<(u64, u32, u64, i32)>().prop_map(|(generation, pid, started, signal)| Ancestor {
+                generation,
+                pid,
+                started,
+                signal,
+            });
+        let sockets = prop::collection::vec(passed(), 0..20);
+        (any::<u64>(), sockets, prop::collection::vec(ancestor, 0..4)).prop_map(
+            |(generation, sockets, ancestors)| Manifest { generation, sockets, ancestors },
+        )
     }
 
     proptest! {
@@ -369,13 +389,15 @@ mod tests {
         bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 187, 1]);
         bytes.extend([6, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, b'/', b'a']);
         bytes.extend([7, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let passed = |number, key| Passed { number, key, inode: None, lent: false };
         let manifest = Manifest {
             generation: 1,
             sockets: vec![
-                (5, SocketKey::Tcp("[::1]:443".parse().unwrap())),
-                (6, SocketKey::Unix(Some("/a".into()))),
-                (7, SocketKey::Unix(None)),
+                passed(5, SocketKey::tcp("[::1]:443".parse().unwrap())),
+                passed(6, SocketKey::Unix { path: Some("/a".into()) }),
+                passed(7, SocketKey::Unix { path: None }),
             ],
+            ancestors: Vec::new(),
         };
         assert_eq!(decode(&bytes, false), Ok(Decoded::Incomplete));
         assert_eq!(
@@ -386,8 +408,9 @@ mod tests {
 
     #[test]
     fn scope_ids_survive() {
-        let key = SocketKey::Tcp("[fe80::1%4]:80".parse().unwrap());
-        let manifest = Manifest { generation: 2, sockets: vec![(3, key)] };
+        let key = SocketKey::tcp("[fe80::1%4]:80".parse().unwrap());
+        let sockets = vec![Passed { number: 3, key, inode: None, lent: false }];
+        let manifest = Manifest { generation: 2, sockets, ancestors: Vec::new() };
         let bytes = encode(&manifest);
         assert_eq!(decode(&bytes, false), Ok(Decoded::Whole(manifest, Dialect::Ours, bytes.len())));
     }

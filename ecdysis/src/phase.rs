@@ -5,14 +5,17 @@
 //! accepts under the old phase any more. No acknowledgement is needed from a
 //! stream that nobody polls.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::task::Context;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use futures::task::AtomicWaker;
 
 /// Where a process stands between its start and its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
     /// It initialises; its predecessor serves.
     Starting,
     /// It accepts.
@@ -27,40 +30,115 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-#[derive(Debug)]
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::HandingOff => "handing off",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+        })
+    }
+}
+
+/// What a phase means for one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Accept nothing; this may change.
+    Shut,
+    /// Accept.
+    Open,
+    /// Accept what is there, and close: nobody will after us.
+    Emptying,
+    /// Close: somebody else has it.
+    Over,
+}
+
+impl Phase {
+    /// For a socket that ends on a stop, or does not, and that the successor
+    /// wants, or does not.
+    pub(crate) fn gate(self, ends_on_stop: bool, unwanted: bool) -> Gate {
+        match self {
+            Self::Starting => Gate::Shut,
+            Self::Serving => Gate::Open,
+            Self::HandingOff if unwanted => Gate::Open,
+            Self::HandingOff => Gate::Shut,
+            Self::Draining if unwanted => Gate::Emptying,
+            Self::Draining => Gate::Over,
+            Self::Stopping if ends_on_stop => Gate::Emptying,
+            Self::Stopping => Gate::Open,
+        }
+    }
+}
+
+/// Told of every change of phase.
+pub(crate) type Hook = Box<dyn Fn(Phase) + Send + Sync>;
+
 struct Shared {
     phase: RwLock<Phase>,
     listeners: Mutex<Vec<Weak<AtomicWaker>>>,
+    hooks: RwLock<Vec<Hook>>,
 }
 
 /// The phase of this process. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Watch(Arc<Shared>);
 
 impl Watch {
     pub(crate) fn new(phase: Phase) -> Self {
-        Self(Arc::new(Shared { phase: RwLock::new(phase), listeners: Mutex::default() }))
+        Self(Arc::new(Shared {
+            phase: RwLock::new(phase),
+            listeners: Mutex::default(),
+            hooks: RwLock::default(),
+        }))
+    }
+
+    /// The phase, now.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.0.phase.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the phase and wakes everyone who listens. Returns only when
     /// every accept that was under way in the old phase is over.
     pub(crate) fn set(&self, phase: Phase) {
         *self.0.phase.write().unwrap_or_else(PoisonError::into_inner) = phase;
-        self.tell();
+        self.changed(phase);
     }
 
-    /// The same, but only if the phase is `from`: a process that was told to
-    /// stop meanwhile does not begin to serve.
-    pub(crate) fn advance(&self, from: Phase, to: Phase) {
+    /// The same, but only if the phase is `from`, and then true: a process that
+    /// was told to stop meanwhile does not begin to serve.
+    pub(crate) fn advance(&self, from: Phase, to: Phase) -> bool {
         let mut phase = self.0.phase.write().unwrap_or_else(PoisonError::into_inner);
-        if *phase == from {
-            *phase = to;
-            drop(phase);
-            self.tell();
+        if *phase != from {
+            return false;
+        }
+        *phase = to;
+        drop(phase);
+        self.changed(to);
+        true
+    }
+
+    /// Keeps everyone from accepting until it is dropped.
+    pub(crate) fn hold(&self) -> RwLockWriteGuard<'_, Phase> {
+        self.0.phase.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `hook` told of every change.
+    pub(crate) fn tell(&self, hook: Hook) {
+        self.0.hooks.write().unwrap_or_else(PoisonError::into_inner).push(hook);
+    }
+
+    fn changed(&self, phase: Phase) {
+        tracing::debug!(%phase, "phase");
+        self.wake();
+        for hook in &*self.0.hooks.read().unwrap_or_else(PoisonError::into_inner) {
+            hook(phase);
         }
     }
 
-    fn tell(&self) {
+    /// Has everyone who listens look again.
+    pub(crate) fn wake(&self) {
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| {
             let Some(waker) = listener.upgrade() else { return false };
@@ -69,20 +147,56 @@ impl Watch {
         });
     }
 
+    /// Waits, blocking this thread, until the phase is such.
+    pub(crate) fn wait_until(&self, such: impl Fn(Phase) -> bool) -> Phase {
+        struct Unpark(Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        let listening = self.listen();
+        loop {
+            let look = |phase, _: &mut Context<'_>| {
+                if such(phase) { Poll::Ready(phase) } else { Poll::Pending }
+            };
+            match listening.poll_with(&mut cx, look) {
+                Poll::Ready(phase) => return phase,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
     /// A new listener.
     pub(crate) fn listen(&self) -> Listening {
         let waker = Arc::new(AtomicWaker::new());
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are gone are forgotten here, too: a service may make and
+        // drop many and never change its phase.
+        listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(&waker));
         Listening { shared: Arc::clone(&self.0), waker }
     }
 }
 
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.phase()).finish()
+    }
+}
+
 /// One task's view of the phase.
-#[derive(Debug)]
 pub(crate) struct Listening {
     shared: Arc<Shared>,
     waker: Arc<AtomicWaker>,
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").finish_non_exhaustive()
+    }
 }
 
 impl Listening {
@@ -134,7 +248,7 @@ mod tests {
         let watch = Watch::new(Phase::Serving);
         let listening = watch.listen();
         let order = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let (entered, seen) = std::sync::mpsc::channel();
             let (release, held) = std::sync::mpsc::channel();
             let order = &order;

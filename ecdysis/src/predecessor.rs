@@ -12,9 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 
 use crate::environ::{Binding, Handoff};
-use crate::manifest::{Decoded, Dialect, Malformed, decode};
-use crate::protocol::{Heard, READY, READY_OURS, STOPPING, Word};
-use crate::socket::SocketKey;
+use crate::manifest::{Ancestor, Decoded, Dialect, Malformed, Manifest, Passed, decode};
+use crate::protocol::{Heard, Later, READY, READY_OURS, Word};
 use crate::sys::{child, fd};
 
 /// What came to us from the process before us.
@@ -22,7 +21,8 @@ use crate::sys::{child, fd};
 pub(crate) struct Inheritance {
     pub(crate) predecessor: Predecessor,
     pub(crate) generation: u64,
-    pub(crate) sockets: Vec<(SocketKey, OwnedFd)>,
+    pub(crate) sockets: Vec<(Passed, OwnedFd)>,
+    pub(crate) ancestors: Vec<Ancestor>,
 }
 
 /// The process before us.
@@ -74,36 +74,48 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         dialect: Dialect::Published,
         unheard: Vec::new(),
     };
-    let manifest = predecessor.read_manifest()?;
-    let mut sockets = Vec::with_capacity(manifest.sockets.len());
-    for (number, key) in manifest.sockets {
-        let socket = fd::adopt(number).map_err(|error| {
+    let Manifest { generation, sockets: passed, ancestors } = predecessor.read_manifest()?;
+    let mut sockets = Vec::with_capacity(passed.len());
+    for passed in passed {
+        let socket = fd::adopt(passed.number).map_err(|error| {
+            let Passed { number, key, .. } = &passed;
             let message = format!("manifest: descriptor {number} ({key:?}): {error}");
             io::Error::new(ErrorKind::InvalidData, message)
         })?;
-        sockets.push((key, socket));
+        sockets.push((passed, socket));
     }
-    Ok(Some(Inheritance { predecessor, generation: manifest.generation, sockets }))
+    Ok(Some(Inheritance { predecessor, generation, sockets, ancestors }))
 }
 
-/// Tells the process before us that we have been told to stop, so that it does
-/// not take our end for a failure.
+/// A way to tell the process before us more, for as long as it listens.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Goodbye(Weak<OwnedFd>);
+pub(crate) struct Tell(Weak<OwnedFd>);
 
-impl Goodbye {
+impl Tell {
     /// Tells it, if it still keeps the sockets. One that cannot be told is gone.
-    pub(crate) fn say(&self) {
+    pub(crate) fn say(&self, later: &[Later]) {
         let Some(ready) = self.0.upgrade() else { return };
+        let bytes: Vec<u8> = later.iter().flat_map(|later| later.bytes()).collect();
         // A thread of its own, because it must refuse SIGPIPE for good.
         let told = thread::spawn(move || {
             fd::refuse_sigpipe()?;
-            write(&*ready, &[STOPPING]).map_err(io::Error::from)
+            write_all(&ready, &bytes)
         });
         if let Ok(Err(error)) = told.join() {
             tracing::debug!(%error, "the predecessor is gone");
         }
     }
+}
+
+fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write(pipe, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Whether we hold the pipes that the variables speak of. One that does not
@@ -126,25 +138,33 @@ impl Predecessor {
         self.dialect
     }
 
-    /// Tells it that we are ready. That it is gone is no error: it will be
-    /// heard ([`Heard::Gone`]), and we carry on without it.
+    /// Tells it that we are ready, and what we will not want of what it passed
+    /// on. That it is gone is no error: it will be heard ([`Heard::Gone`]), and
+    /// we carry on without it.
     ///
     /// The caller's thread must refuse SIGPIPE ([`fd::refuse_sigpipe`]).
-    pub(crate) fn say_ready(&self) -> io::Result<()> {
-        let bytes: &[u8] = match self.dialect {
-            Dialect::Ours => READY_OURS,
-            Dialect::Published => READY,
+    pub(crate) fn say_ready(&self, unwanted: &[u16]) -> io::Result<()> {
+        let bytes = match self.dialect {
+            Dialect::Ours => {
+                let unwanted = unwanted.iter().map(|&place| Later::Wants { place, wanted: false });
+                // In one piece with the readiness, so that it is known when the
+                // sockets change hands.
+                READY_OURS.iter().copied().chain(unwanted.flat_map(Later::bytes)).collect()
+            }
+            Dialect::Published => READY.to_vec(),
         };
-        // The pipe is empty and this is far below PIPE_BUF: all or nothing.
-        match write(&*self.ready, bytes) {
-            Ok(_) | Err(Errno::EPIPE) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        match write_all(&self.ready, &bytes) {
+            Err(error) if error.raw_os_error() != Some(Errno::EPIPE as i32) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// A way to tell it that we stop, for as long as it can undo that.
-    pub(crate) fn goodbye(&self) -> Goodbye {
-        Goodbye(Arc::downgrade(&self.ready))
+    /// A way to tell it more; the published crate has no ear for it.
+    pub(crate) fn tell(&self) -> Tell {
+        match self.dialect {
+            Dialect::Ours => Tell(Arc::downgrade(&self.ready)),
+            Dialect::Published => Tell::default(),
+        }
     }
 
     /// Waits until it says something, or is gone.
@@ -161,7 +181,7 @@ impl Predecessor {
         }
     }
 
-    fn read_manifest(&mut self) -> io::Result<crate::manifest::Manifest> {
+    fn read_manifest(&mut self) -> io::Result<Manifest> {
         let invalid = |Malformed(why): Malformed| {
             io::Error::new(ErrorKind::InvalidData, format!("manifest: {why}"))
         };

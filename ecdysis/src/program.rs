@@ -9,13 +9,78 @@ use std::path::{Path, PathBuf};
 /// path that still means the same when the working directory has changed, and
 /// that leads to the *new* file when the file behind it has been replaced.
 /// (`/proc/self/exe` does neither: it leads to the old file, or nowhere.)
+///
+/// By default it is the program that this process was started as, with the same
+/// arguments, with the environment as it is when the upgrade begins, in the
+/// working directory of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Program {
+pub struct Program {
     pub(crate) path: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    pub(crate) directory: Option<PathBuf>,
+    /// Variables that are set, or removed, whatever this process has.
+    variables: Vec<(OsString, Option<OsString>)>,
+    /// Signals that must not kill it before it has its handlers.
+    pub(crate) ignored: Vec<i32>,
 }
 
 impl Program {
+    /// The file to execute. If it is replaced, the next upgrade starts the new
+    /// one; PATH is not searched.
+    pub fn path(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Its arguments, without the zeroth, which stays what it is.
+    pub fn arguments(
+        &mut self,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> &mut Self {
+        self.arguments.truncate(1);
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn variable(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> &mut Self {
+        self.variables.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes a variable from its environment.
+    pub fn without_variable(&mut self, name: impl Into<OsString>) -> &mut Self {
+        self.variables.push((name.into(), None));
+        self
+    }
+
+    /// Its working directory. A relative path of the program does not depend on
+    /// it: that was made absolute at the start of this process.
+    pub fn directory(&mut self, directory: impl Into<PathBuf>) -> &mut Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Starts it with this signal ignored, until it installs a handler: one that
+    /// is sent to the whole process group, or too early, does not kill it. (With
+    /// Tokio, this is done for every signal that triggers something.)
+    pub fn ignoring(&mut self, signal: i32) -> &mut Self {
+        self.ignored.push(signal);
+        self
+    }
+
+    /// The environment it gets, if ours is `ours`.
+    pub(crate) fn environment(
+        &self,
+        mut ours: Vec<(OsString, OsString)>,
+    ) -> Vec<(OsString, OsString)> {
+        for (name, value) in &self.variables {
+            ours.retain(|(known, _)| known != name);
+            ours.extend(value.clone().map(|value| (name.clone(), value)));
+        }
+        ours
+    }
+
     /// The program of a process with these arguments (the zeroth included),
     /// that was started in `directory` and would be found along `search`, the
     /// value of PATH. `fallback` is used if the arguments name no program.
@@ -33,7 +98,7 @@ impl Program {
                 .find(|path| path.is_file())
                 .unwrap_or(fallback),
         };
-        Self { path, arguments }
+        Self { path, arguments, directory: None, variables: Vec::new(), ignored: Vec::new() }
     }
 }
 
@@ -64,6 +129,18 @@ mod tests {
         assert_eq!(path("/usr/bin/server", ""), Path::new("/usr/bin/server"));
         assert_eq!(path("./server", ""), Path::new("/srv/./server"));
         assert_eq!(path("bin/server", ""), Path::new("/srv/bin/server"));
+    }
+
+    #[test]
+    fn variables_are_set_and_removed_in_the_order_given() {
+        let mut program =
+            Program::from_arguments(vec!["x".into()], Path::new("/"), None, PathBuf::new());
+        program.variable("A", "1").without_variable("B").without_variable("A").variable("C", "2");
+        let ours = [("A", "0"), ("B", "0"), ("D", "0")].map(|(n, v)| (n.into(), v.into()));
+        let expected = [("D", "0"), ("C", "2")].map(|(n, v)| (n.into(), v.into()));
+        assert_eq!(program.environment(ours.to_vec()), expected);
+        program.arguments(["-v"]);
+        assert_eq!(program.arguments, ["x", "-v"]);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! What became of an upgrade.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use crate::error::UpgradeError;
 
 /// What became of one upgrade. Made by the process that was to be succeeded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UpgradeReport {
+    /// Which upgrade of this process it was, counted from 1; 0 if it was refused
+    /// before it began.
+    pub attempt: u64,
     /// The generation that the successor was to be.
     pub generation: u64,
     /// This process.
@@ -30,15 +32,16 @@ pub struct UpgradeReport {
 
 impl UpgradeReport {
     /// An upgrade of generation `from` that this process could not even begin.
-    pub(crate) fn not_started(from: u64, error: io::Error) -> Self {
+    pub(crate) fn not_started(from: u64, error: UpgradeError) -> Self {
         Self {
+            attempt: 0,
             generation: from + 1,
             predecessor: std::process::id(),
             successor: None,
             started: None,
             handed_off: None,
             decided: Duration::ZERO,
-            outcome: Err(error.into()),
+            outcome: Err(error),
         }
     }
 }

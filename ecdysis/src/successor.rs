@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -14,10 +15,11 @@ use nix::unistd::{pipe2, read, write};
 
 use crate::environ::{Binding, Handoff, passes_on};
 use crate::error::{UpgradeError, UpgradeErrorKind};
-use crate::manifest::{Manifest, encode};
+use crate::manifest::{Ancestor, Manifest, Passed, encode};
 use crate::program::{Program, c_string};
-use crate::protocol::{READY_OURS, STOPPING, Seen, Word, read_ready};
+use crate::protocol::{Listener, Seen, Word};
 use crate::registry::Listed;
+use crate::socket::SocketKey;
 use crate::sys::child::Child;
 use crate::sys::{fd, spawn};
 
@@ -32,8 +34,12 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Program,
     /// Our environment; what is ours alone is left out.
     pub(crate) environment: Vec<(OsString, OsString)>,
-    pub(crate) sockets: Vec<Listed>,
+    pub(crate) sockets: &'a [Arc<Listed>],
+    /// What the application leaves to it.
+    pub(crate) state: Option<OwnedFd>,
     pub(crate) generation: u64,
+    /// The generations before it that still live.
+    pub(crate) ancestors: Vec<Ancestor>,
     /// Signals that must not kill it before it has its handlers.
     pub(crate) ignored: &'a [i32],
 }
@@ -44,8 +50,7 @@ pub(crate) struct Successor {
     child: Child,
     words: Words,
     ready: OwnedFd,
-    heard: Vec<u8>,
-    ready_seen: bool,
+    listener: Listener,
     /// Whether it may still say something that we want to know.
     listening: bool,
 }
@@ -66,8 +71,8 @@ impl Successor {
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, UpgradeError> {
         let (its_words, words) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
-        fd::set_nonblocking(&words)?;
-        fd::set_nonblocking(&ready)?;
+        fd::set_nonblocking(&words, true)?;
+        fd::set_nonblocking(&ready, true)?;
 
         let handoff = Handoff {
             manifest: MANIFEST_AT,
@@ -78,17 +83,14 @@ impl Successor {
                 ready: fd::identity(&its_ready)?,
             }),
         };
-        let sockets = (SOCKETS_FROM..).zip(&launch.sockets);
-        let manifest = Manifest {
-            generation: launch.generation,
-            sockets: sockets.map(|(number, listed)| (number, listed.key.clone())).collect(),
-        };
         let mut descriptors = vec![its_words.as_fd(), its_ready.as_fd()];
-        descriptors.extend(launch.sockets.iter().map(|listed| listed.fd.as_fd()));
+        descriptors.extend(launch.sockets.iter().map(|listed| listed.as_fd()));
+        descriptors.extend(launch.state.as_ref().map(AsFd::as_fd));
         let program = spawn::Program {
             path: c_string(&launch.program.path)?,
             arguments: launch.program.arguments.iter().map(c_string).collect::<io::Result<_>>()?,
             environment: environment(launch, &handoff)?,
+            directory: launch.program.directory.as_ref().map(c_string).transpose()?,
             descriptors,
             ignored: launch.ignored.to_vec(),
         };
@@ -96,14 +98,14 @@ impl Successor {
         // it has been started, can do without us: if we are killed now, it
         // still learns what it holds. (A pipe takes 64 KiB; what is beyond
         // that follows while it reads.)
-        let mut words = Words { pipe: Some(words), unsent: encode(&manifest) };
+        let mut words = Words { pipe: Some(words), unsent: encode(&manifest(launch)) };
         words.send()?;
         let child = spawn::spawn(&program).map_err(|error| {
             let program = launch.program.path.clone();
             let kind = UpgradeErrorKind::Start { step: error.step.to_string(), program };
             UpgradeError::with_source(kind, error.source)
         })?;
-        Ok(Self { child, words, ready, heard: Vec::new(), ready_seen: false, listening: true })
+        Ok(Self { child, words, ready, listener: Listener::default(), listening: true })
     }
 
     /// Its pid.
@@ -119,16 +121,8 @@ impl Successor {
     }
 
     /// Waits until something is seen of it, `wake` becomes readable, or `most`
-    /// has passed; in the latter two cases it returns `None`.
-    pub(crate) fn wait(
-        &mut self,
-        most: Duration,
-        wake: BorrowedFd<'_>,
-    ) -> io::Result<Option<Seen>> {
-        // It may have come in one piece with its readiness.
-        if self.ready_seen && !self.heard.is_empty() {
-            return Ok(self.stopping());
-        }
+    /// has passed; in the latter two cases nothing is returned.
+    pub(crate) fn wait(&mut self, most: Duration, wake: BorrowedFd<'_>) -> io::Result<Vec<Seen>> {
         let readable = PollFlags::POLLIN;
         let mut polled =
             vec![PollFd::new(self.child.as_fd(), readable), PollFd::new(wake, readable)];
@@ -141,18 +135,26 @@ impl Successor {
         let timeout = u64::try_from(most.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         match poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(None),
+            Err(Errno::EINTR) => return Ok(Vec::new()),
             Err(errno) => return Err(errno.into()),
         }
-        if polled[0].any() == Some(true) {
-            // A death counts before a readiness that was said just before: it
-            // would not serve. But a process that was told to stop says so,
-            // and may have ended before we could listen.
-            let last = self.listen()?.filter(|seen| *seen == Seen::Stopping);
-            return Ok(last.or(Some(Seen::Died)));
+        let died = polled[0].any() == Some(true);
+        if !died {
+            self.words.send()?;
+            return self.listen();
         }
-        self.words.send()?;
-        self.listen()
+        // A death counts before a readiness that was said just before: it would
+        // not serve. But what a process says that was told to stop, or is
+        // settled, counts, even if it has ended before we could listen.
+        let mut seen = self.listen()?;
+        seen.retain(|seen| !matches!(seen, Seen::Ready(_) | Seen::Garbage));
+        seen.push(Seen::Died);
+        Ok(seen)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        self.child.signal(signal)
     }
 
     /// Ends it, if it has not ended, and reaps it.
@@ -165,34 +167,21 @@ impl Successor {
         self.child.let_go();
     }
 
-    /// What it said after it was ready; said once, it is heard once.
-    fn stopping(&mut self) -> Option<Seen> {
-        let said = std::mem::take(&mut self.heard);
-        said.contains(&STOPPING).then_some(Seen::Stopping)
-    }
-
-    fn listen(&mut self) -> io::Result<Option<Seen>> {
-        if !self.listening {
-            return Ok(None);
-        }
-        let mut buffer = [0; 64];
-        let ended = match read(&self.ready, &mut buffer) {
-            Ok(0) => true,
-            Ok(count) => {
-                self.heard.extend(&buffer[..count]);
-                false
+    /// What it has said since the last time.
+    fn listen(&mut self) -> io::Result<Vec<Seen>> {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        while self.listening {
+            match read(&self.ready, &mut buffer) {
+                Ok(0) => {
+                    self.listening = false;
+                    seen.extend(self.listener.end());
+                }
+                Ok(count) => seen.extend(self.listener.hear(&buffer[..count])),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
-        self.listening = !ended;
-        if self.ready_seen {
-            return Ok(self.stopping());
-        }
-        let seen = read_ready(&self.heard, ended);
-        if matches!(seen, Some(Seen::Ready(_))) {
-            self.ready_seen = true;
-            self.heard.drain(..self.heard.len().min(READY_OURS.len()));
         }
         Ok(seen)
     }
@@ -214,6 +203,24 @@ impl Words {
         }
         Ok(())
     }
+}
+
+/// Which descriptor is which: the sockets, then the state.
+fn manifest(launch: &Launch<'_>) -> Manifest {
+    let mut numbers = SOCKETS_FROM..;
+    let mut sockets: Vec<Passed> = launch
+        .sockets
+        .iter()
+        .zip(&mut numbers)
+        .map(|(listed, number)| listed.passed_as(number))
+        .collect();
+    sockets.extend(launch.state.iter().zip(numbers).map(|(_, number)| Passed {
+        number,
+        key: SocketKey::State,
+        inode: None,
+        lent: false,
+    }));
+    Manifest { generation: launch.generation, sockets, ancestors: launch.ancestors.clone() }
 }
 
 /// Our own environment, without what was meant for us alone, with what is

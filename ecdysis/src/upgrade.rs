@@ -1,55 +1,124 @@
 //! One upgrade, from the request to the outcome: the state machine of
-//! `protocol.rs` driven with a real process and poll(2).
+//! `protocol` driven with a real process and poll(2).
 //!
 //! It blocks, on a thread of its own, so that the same engine serves a
 //! synchronous program and one with an async runtime, and no busy runtime can
 //! delay a handoff.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitStatus;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::ancestors;
+use crate::counters::Counters;
 use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
+use crate::pidfile::PidFile;
 use crate::program::Program;
-use crate::protocol::{Do, Leaving, Seen, Verdict};
-use crate::registry::Registry;
+use crate::protocol::{Do, Leaving, Seen, Then, Verdict};
+use crate::registry::{Registry, Tenure};
 use crate::report::UpgradeReport;
+use crate::spare::{Spares, used_up};
+use crate::state::{self, StateMaker};
 use crate::successor::{Launch, Successor};
 use crate::sys::fd;
 
-/// What an upgrade needs to know of the process that makes it.
-#[derive(Clone, Debug)]
+/// What an upgrade needs to know of the process that makes it. Clones share
+/// what the upgrades of one process have in common.
+#[derive(Clone)]
 pub(crate) struct Course {
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) program: Program,
-    /// Our own generation.
+    /// Our own generation, and those before it.
     pub(crate) generation: u64,
+    pub(crate) ancestors: Vec<Ancestor>,
     pub(crate) ready_deadline: Duration,
     pub(crate) probation: Duration,
-    /// Signals that mean something to us, and so must not kill a successor
-    /// that has no handlers yet.
-    pub(crate) signals: Vec<i32>,
+    /// Signals that mean something to us, and so must not kill a successor that
+    /// has no handlers yet.
+    pub(crate) signals: Signals,
+    pub(crate) state: Option<StateMaker>,
+    pub(crate) pid_file: Option<PidFile>,
+    pub(crate) spares: Arc<Spares>,
+    pub(crate) counters: Counters,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) observers: Vec<Observer>,
 }
 
-/// What is asked of this process while the upgrade goes on.
+/// What has been reached in an upgrade.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage<'a> {
+    /// It begins.
+    Begun,
+    /// The successor is ready, this process has stopped accepting; the
+    /// successor is about to.
+    HandedOff,
+    /// It is over; before anybody else knows, and before the successor is let go.
+    Decided(&'a UpgradeReport),
+}
+
+/// Told of the stages. Called on the upgrade's thread, which waits for it.
+pub(crate) type Observer = Arc<dyn Fn(Stage<'_>) + Send + Sync>;
+
+/// The signals that mean something to this process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) upgrade: Vec<i32>,
+    pub(crate) stop: Vec<i32>,
+    pub(crate) partial_stop: Vec<i32>,
+}
+
+impl Signals {
+    fn all(&self) -> Vec<i32> {
+        [&self.upgrade[..], &self.stop, &self.partial_stop].concat()
+    }
+
+    /// What asks a process like ours for this.
+    fn asking(&self, then: Then) -> Option<i32> {
+        match then {
+            Then::Serve => None,
+            Then::Upgrade => self.upgrade.first().copied(),
+            Then::Stop => self.stop.first().copied(),
+            Then::PartialStop => self.partial_stop.first().copied(),
+        }
+    }
+
+    /// What makes a process like ours end its drain.
+    fn ending(&self) -> i32 {
+        self.stop.first().copied().unwrap_or(libc::SIGTERM)
+    }
+}
+
+/// What is asked of this process while an upgrade goes on, and the one place in
+/// which an upgrade can go on.
 #[derive(Debug)]
 pub(crate) struct Requests {
     asked: Mutex<Vec<Seen>>,
     wake: EventFd,
+    /// Held by the upgrade that is under way.
+    slot: Mutex<()>,
+    attempts: AtomicU64,
 }
 
 impl Requests {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_value_and_flags(0, flags)?;
-        Ok(Self { asked: Mutex::default(), wake })
+        Ok(Self {
+            asked: Mutex::default(),
+            wake,
+            slot: Mutex::default(),
+            attempts: AtomicU64::new(0),
+        })
     }
 
     /// Asks.
@@ -59,13 +128,33 @@ impl Requests {
         let _ = self.wake.write(1);
     }
 
+    /// Takes the place of the one upgrade that can go on. If it is taken, the one
+    /// who has it is asked for another upgrade, to be passed on if it completes.
+    fn enter(&self) -> (MutexGuard<'_, ()>, bool) {
+        match self.slot.try_lock() {
+            Ok(slot) => (slot, false),
+            Err(TryLockError::Poisoned(slot)) => (slot.into_inner(), false),
+            Err(TryLockError::WouldBlock) => {
+                self.ask(Seen::AskedUpgrade);
+                (self.slot.lock().unwrap_or_else(PoisonError::into_inner), true)
+            }
+        }
+    }
+
+    /// Asks an upgrade that is under way to make way for a stop, and waits until
+    /// none is.
+    pub(crate) fn ask_stop(&self) {
+        self.ask(Seen::AskedStop { partial: false });
+        drop(self.slot.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn take(&self) -> Vec<Seen> {
         // Emptied before the list is: a request in between wakes once more.
         let _ = self.wake.read();
         std::mem::take(&mut *self.lock())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -75,15 +164,24 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Makes one upgrade. Blocks until the outcome is certain. On failure this
-/// process accepts again, and nothing is left of the successor.
-pub(crate) fn run(
-    course: &Course,
-    environment: Vec<(OsString, OsString)>,
-    requests: &Requests,
-) -> UpgradeReport {
+/// Makes one upgrade, when no other is under way. Blocks until the outcome is
+/// certain. On failure this process accepts again, and nothing is left of the
+/// successor; on success it drains.
+pub(crate) fn run(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeReport {
+    let (_slot, waited) = course.requests.enter();
+    match course.watch.phase() {
+        Phase::Serving => make(course, environment),
+        Phase::Draining | Phase::HandingOff if waited => course.refuse(UpgradeErrorKind::PassedOn),
+        Phase::Draining | Phase::HandingOff => course.refuse(UpgradeErrorKind::Succeeded),
+        Phase::Stopping | Phase::Starting => course.refuse(UpgradeErrorKind::Stopping),
+    }
+}
+
+#[tracing::instrument(skip_all, name = "upgrade", fields(generation = course.generation + 1))]
+fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeReport {
     let asked = now();
     let mut report = UpgradeReport {
+        attempt: course.requests.attempts.fetch_add(1, Ordering::Relaxed) + 1,
         generation: course.generation + 1,
         predecessor: std::process::id(),
         successor: None,
@@ -92,78 +190,192 @@ pub(crate) fn run(
         decided: Duration::ZERO,
         outcome: Ok(()),
     };
-    let mut leaving = Leaving::new(asked + course.ready_deadline, course.probation);
-    report.outcome = start(course, environment).and_then(|mut successor| {
-        report.successor = Some(successor.pid());
+    course.requests.take();
+    course.counters.upgrade_started();
+    course.observe(Stage::Begun);
+    let mut successor = None;
+    report.outcome = start(course, environment).and_then(|started| {
+        report.successor = Some(started.pid());
         report.started = Some(now() - asked);
-        let mut drive = Drive { course, leaving: &mut leaving, requests, report: &mut report };
-        let outcome = drive.finish(asked, &mut successor);
-        match outcome {
-            Ok(()) => successor.let_go(),
-            // A failing system call of ours may leave the gate shut.
-            Err(_) => course.watch.advance(Phase::HandingOff, Phase::Serving),
-        }
-        outcome
+        let leaving = Leaving::new(asked + course.ready_deadline, course.probation);
+        let successor = successor.insert(started);
+        Drive { course, leaving, asked, report: &mut report, status: None }.finish(successor)
     });
     report.decided = now() - asked;
+    course.count(&report);
+    match &report.outcome {
+        Ok(()) => tracing::info!("{report}"),
+        Err(_) => tracing::error!("{report}"),
+    }
+    course.observe(Stage::Decided(&report));
+    match (&report.outcome, successor) {
+        (Ok(()), Some(successor)) => {
+            successor.let_go();
+            course.registry.set_tenure(Tenure::Successor);
+            course.registry.clear();
+            course.watch.set(Phase::Draining);
+        }
+        (_, failed) => {
+            // Killed and reaped, if that has not been done.
+            drop(failed);
+            course.serve_again(&report);
+        }
+    }
     report
 }
 
+/// Starts the successor; if there are no descriptors left, with those that were
+/// held back for this. Nobody accepts meanwhile, so that none of them goes to a
+/// connection.
 fn start(
     course: &Course,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<Successor, UpgradeError> {
     fd::refuse_sigpipe()?;
-    Successor::start(&Launch {
-        program: &course.program,
-        environment,
-        sockets: course.registry.export(),
-        generation: course.generation + 1,
-        ignored: &course.signals,
-    })
+    let environment = course.program.environment(environment);
+    let state = course.state.as_ref().map(StateMaker::make).transpose();
+    let state = state.map_err(|error| UpgradeError::with_source(UpgradeErrorKind::State, error))?;
+    let sockets = course.registry.export();
+    let mut ancestors = ancestors::living(&course.ancestors);
+    ancestors.push(ancestors::this_process(course.generation, course.signals.ending())?);
+    let ignored = [course.signals.all(), course.program.ignored.clone()].concat();
+    let launch = || {
+        let state = state.as_ref().map(|state| state::pass(state.version(), state.bytes()));
+        let state = state.transpose()?;
+        Successor::start(&Launch {
+            program: &course.program,
+            environment: environment.clone(),
+            sockets: &sockets,
+            state,
+            generation: course.generation + 1,
+            ancestors: ancestors.clone(),
+            ignored: &ignored,
+        })
+    };
+    match launch() {
+        Err(error) if error.io().is_some_and(used_up) => {
+            let _held = course.watch.hold();
+            course.spares.release();
+            launch()
+        }
+        outcome => outcome,
+    }
+}
+
+impl Course {
+    /// An upgrade that does not even begin.
+    fn refuse(&self, kind: UpgradeErrorKind) -> UpgradeReport {
+        let report = UpgradeReport::not_started(self.generation, UpgradeError::new(kind));
+        self.observe(Stage::Decided(&report));
+        report
+    }
+
+    fn observe(&self, stage: Stage<'_>) {
+        for observer in &self.observers {
+            observer(stage);
+        }
+    }
+
+    fn count(&self, report: &UpgradeReport) {
+        match &report.outcome {
+            Ok(()) => self.counters.upgrade_completed(),
+            Err(error) if matches!(error.kind(), UpgradeErrorKind::RolledBack(_)) => {
+                self.counters.upgrade_rolled_back();
+            }
+            Err(_) => self.counters.upgrade_failed(),
+        }
+    }
+
+    /// Nothing has changed, as far as anybody can see.
+    fn serve_again(&self, report: &UpgradeReport) {
+        // A failing system call of ours may have left the gate shut.
+        self.watch.advance(Phase::HandingOff, Phase::Serving);
+        // What the successor has made of the flags that we share with it.
+        self.registry.assert_flags();
+        self.spares.fill();
+        if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
+            let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
+            if let Err(error) = written {
+                tracing::error!(%error, "cannot write our pid to the PID file again");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Course")
+            .field("generation", &self.generation)
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Drive<'a> {
     course: &'a Course,
-    leaving: &'a mut Leaving,
-    requests: &'a Requests,
+    leaving: Leaving,
+    asked: Instant,
     report: &'a mut UpgradeReport,
+    /// How the successor ended.
+    status: Option<ExitStatus>,
 }
 
 impl Drive<'_> {
-    fn finish(&mut self, asked: Instant, successor: &mut Successor) -> Result<(), UpgradeError> {
-        let mut status = None;
+    fn finish(mut self, successor: &mut Successor) -> Result<(), UpgradeError> {
+        let requests = &self.course.requests;
         loop {
-            let mut seen = self.requests.take();
+            let mut seen = requests.take();
             if let Some(deadline) = self.leaving.deadline() {
                 let most = deadline.saturating_duration_since(now());
                 let most = if seen.is_empty() { most } else { Duration::ZERO };
-                seen.extend(successor.wait(most, self.requests.wake.as_fd())?);
+                seen.extend(successor.wait(most, requests.wake.as_fd())?);
                 if seen.is_empty() && now() >= deadline {
                     seen.push(Seen::Deadline);
                 }
             }
             for seen in seen {
                 for action in self.leaving.handle(now(), seen) {
-                    match action {
-                        Do::StopAccepting => {
-                            self.course.watch.set(Phase::HandingOff);
-                            self.report.handed_off = Some(now() - asked);
-                        }
-                        Do::AcceptAgain => self.course.watch.set(Phase::Serving),
-                        Do::Say(word) => successor.say(word)?,
-                        Do::Kill => status = Some(successor.end()?),
-                        Do::Finish(verdict) => return self.conclude(verdict, status),
+                    if let Some(verdict) = self.act(action, successor)? {
+                        return self.conclude(verdict, successor);
                     }
                 }
             }
         }
     }
 
-    fn conclude(&self, verdict: Verdict, status: Option<ExitStatus>) -> Result<(), UpgradeError> {
-        let status = status.unwrap_or_default();
+    fn act(
+        &mut self,
+        action: Do,
+        successor: &mut Successor,
+    ) -> Result<Option<Verdict>, UpgradeError> {
+        match action {
+            Do::StopAccepting => {
+                self.course.watch.set(Phase::HandingOff);
+                self.report.handed_off = Some(now() - self.asked);
+                self.course.observe(Stage::HandedOff);
+            }
+            Do::AcceptAgain => {
+                self.course.registry.assert_flags();
+                self.course.watch.set(Phase::Serving);
+            }
+            Do::Say(word) => successor.say(word)?,
+            Do::Mark { place, wanted } => {
+                self.course.registry.mark(place, wanted);
+                self.course.watch.wake();
+            }
+            Do::Kill => self.status = Some(successor.end()?),
+            Do::Finish(verdict) => return Ok(Some(verdict)),
+        }
+        Ok(None)
+    }
+
+    fn conclude(&self, verdict: Verdict, successor: &Successor) -> Result<(), UpgradeError> {
+        let status = self.status.unwrap_or_default();
         Err(UpgradeError::new(match verdict {
-            Verdict::Completed => return Ok(()),
+            Verdict::Completed => {
+                self.pass_on(successor);
+                return Ok(());
+            }
             Verdict::Exited => UpgradeErrorKind::Exited(status),
             Verdict::Deadline => UpgradeErrorKind::Deadline(self.course.ready_deadline),
             Verdict::Closed => UpgradeErrorKind::ReadyPipeClosed,
@@ -171,5 +383,16 @@ impl Drive<'_> {
             Verdict::RolledBack => UpgradeErrorKind::RolledBack(status),
             Verdict::Stopped => UpgradeErrorKind::Stopped,
         }))
+    }
+
+    /// What could not be passed on in words is, as far as it goes, by the signal
+    /// that has asked us for it: the successor is the same service.
+    fn pass_on(&self, successor: &Successor) {
+        let Some(then) = self.leaving.owes() else { return };
+        match self.course.signals.asking(then).map(|signal| successor.signal(signal)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::error!(%error, ?then, "cannot pass a request on"),
+            None => tracing::error!(?then, "a request is lost: no signal stands for it"),
+        }
     }
 }

@@ -98,11 +98,14 @@ fn sources(crate_dir: &Path) -> Vec<Source> {
     found
 }
 
-/// `a/b.rs` is the module `a::b`, `a/mod.rs` is `a`, `lib.rs` is the root.
+/// `a/b.rs` is the module `a::b`, `a/mod.rs` is `a`; `lib.rs` is a root, and so
+/// is each program in `bin`.
 fn module_path(file: &Path) -> Vec<String> {
     let parts = file.with_extension("");
     let mut modules: Vec<_> = parts.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
-    if modules.last().is_some_and(|last| last == "mod")
+    if matches!(modules.as_slice(), [bin, _] if bin == "bin") {
+        modules.clear();
+    } else if modules.last().is_some_and(|last| last == "mod")
         || matches!(modules.as_slice(), [root] if root == "lib" || root == "main")
     {
         modules.pop();
@@ -395,6 +398,7 @@ mod rules_can_fail {
         let path = |file| module_path(Path::new(file)).join("::");
         assert_eq!(path("lib.rs"), "");
         assert_eq!(path("main.rs"), "");
+        assert_eq!(path("bin/a.rs"), "");
         assert_eq!(path("a.rs"), "a");
         assert_eq!(path("a/mod.rs"), "a");
         assert_eq!(path("a/b.rs"), "a::b");

@@ -2,10 +2,12 @@
 //! promises of the handoff.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::manifest::Dialect;
 
 /// What chance may do next.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +129,9 @@ impl World {
             Step::Close if self.new_alive => self.to_old.push_back(Seen::Closed),
             Step::StopSuccessor if self.new_alive && self.new_accepts => {
                 self.new_stopped = true;
-                self.to_old.push_back(Seen::Stopping);
+                if self.settled.is_none() {
+                    self.to_old.push_back(Seen::Later(Later::Stopping));
+                }
                 self.end_successor();
             }
             Step::Garbage | Step::Close | Step::StopSuccessor => {}
@@ -143,6 +147,7 @@ impl World {
                 Do::StopAccepting => self.old_accepts = false,
                 Do::AcceptAgain => self.old_accepts = true,
                 Do::Say(word) => self.to_new.push_back(Heard::Word(word)),
+                Do::Mark { .. } => {}
                 Do::Kill => self.end_successor(),
                 Do::Finish(verdict) => {
                     assert_eq!(self.verdict, None, "an upgrade ends once");
@@ -163,6 +168,7 @@ impl World {
                 Act::Settle(then) => {
                     assert_eq!(self.settled, None, "a successor settles once");
                     self.settled = Some(then);
+                    self.to_old.push_back(Seen::Closed);
                 }
             }
         }
@@ -236,37 +242,16 @@ proptest! {
             if completed && world.new_alive {
                 prop_assert!(world.settled.is_some());
             }
-            if world.stop_asked && world.verdict == Some(Verdict::Completed) && world.new_alive {
-                prop_assert_eq!(world.settled, Some(Then::Stop));
-            } else if world.upgrade_asked && !world.stop_asked && completed && world.new_alive {
-                prop_assert_eq!(world.settled, Some(Then::Upgrade));
+            let passed_on = world.leaving.owes().or(world.settled);
+            if world.stop_asked && completed && world.new_alive {
+                prop_assert_eq!(passed_on, Some(Then::Stop));
+            } else if world.upgrade_asked && completed && world.new_alive {
+                prop_assert_eq!(passed_on, Some(Then::Upgrade));
             }
         } else if world.new_alive {
             prop_assert!(world.settled.is_some(), "a successor left alone must settle");
         }
     }
-
-    #[test]
-    fn ready_is_understood_however_it_is_cut(bytes: Vec<u8>, ended: bool) {
-        let seen = read_ready(&bytes, ended);
-        prop_assert!(!ended || seen.is_some(), "at the end there is nothing to wait for");
-        if let Some(Seen::Ready(_)) = seen {
-            prop_assert!(bytes.starts_with(READY));
-        }
-    }
-}
-
-#[test]
-fn ready_of_either_dialect_is_told_apart() {
-    assert_eq!(read_ready(b"", false), None);
-    assert_eq!(read_ready(b"O", false), None);
-    assert_eq!(read_ready(b"OK", false), None);
-    assert_eq!(read_ready(b"OK", true), Some(Seen::Ready(Dialect::Published)));
-    assert_eq!(read_ready(READY_OURS, false), Some(Seen::Ready(Dialect::Ours)));
-    assert_eq!(read_ready(b"OKe\x02more", false), Some(Seen::Ready(Dialect::Ours)));
-    assert_eq!(read_ready(b"KO", false), Some(Seen::Garbage));
-    assert_eq!(read_ready(b"O", true), Some(Seen::Garbage));
-    assert_eq!(read_ready(b"", true), Some(Seen::Closed));
 }
 
 #[test]
@@ -287,11 +272,32 @@ fn a_published_predecessor_is_not_waited_for() {
 }
 
 #[test]
-fn words_are_what_their_bytes_say() {
-    for byte in 0..=u8::MAX {
-        if let Some(word) = Word::from_byte(byte) {
-            assert_eq!(word.byte(), byte);
-        }
-    }
-    assert_eq!(Word::from_byte(b'?'), None);
+fn what_is_asked_too_late_for_words_is_owed() {
+    let mut world = World::new();
+    world.see(Seen::Ready(Dialect::Ours));
+    world.see(Seen::Deadline);
+    assert_eq!(world.leaving.owes(), None);
+    world.see(Seen::AskedStop { partial: false });
+    world.see(Seen::AskedUpgrade);
+    world.see(Seen::Closed);
+    assert_eq!((world.verdict, world.leaving.owes()), (Some(Verdict::Completed), Some(Then::Stop)));
+}
+
+#[test]
+fn what_a_published_successor_cannot_hear_is_owed() {
+    let mut world = World::new();
+    world.see(Seen::Ready(Dialect::Published));
+    world.see(Seen::AskedUpgrade);
+    world.see(Seen::Deadline);
+    let owed = (world.verdict, world.leaving.owes());
+    assert_eq!(owed, (Some(Verdict::Completed), Some(Then::Upgrade)));
+}
+
+#[test]
+fn a_successor_that_dies_as_it_settles_is_rolled_back() {
+    let mut world = World::new();
+    world.see(Seen::Ready(Dialect::Ours));
+    world.see(Seen::Deadline);
+    world.see(Seen::Died);
+    assert_eq!((world.verdict, world.old_accepts), (Some(Verdict::RolledBack), true));
 }

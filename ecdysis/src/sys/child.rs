@@ -49,6 +49,11 @@ impl Child {
         }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: libc::c_int) -> io::Result<()> {
+        send_signal(self.pidfd.as_fd(), signal)
+    }
+
     /// Lets it live when this is dropped: it has succeeded us.
     pub(crate) fn let_go(mut self) {
         self.ours = false;
@@ -91,6 +96,14 @@ impl Drop for Child {
 /// A pidfd of our parent, if `pid` is still our parent; `None` if it is not,
 /// because it has ended or something stands between.
 pub(crate) fn watch_parent(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let pidfd = open(pid)?;
+    // Asked after the descriptor was made: if it is still our parent now, the
+    // number was not another's when we opened it.
+    Ok(pidfd.filter(|_| nix::unistd::getppid().as_raw().unsigned_abs() == pid))
+}
+
+/// A pidfd of whichever process has this number now; `None` if none has.
+pub(crate) fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return Ok(None) };
     // SAFETY: the call takes two numbers and touches no memory of ours.
     let number = match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
@@ -101,13 +114,11 @@ pub(crate) fn watch_parent(pid: u32) -> io::Result<Option<OwnedFd>> {
     let number = i32::try_from(number).map_err(|_| io::Error::from(Errno::EBADF))?;
     // SAFETY: the kernel has just made this descriptor for us alone; it is
     // close-on-exec from birth.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(number) };
-    // Asked after the descriptor was made: if it is still our parent now, the
-    // number was not another's when we opened it.
-    Ok((nix::unistd::getppid().as_raw() == pid).then_some(pidfd))
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
-fn send_signal(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
+/// Sends a signal; a process that has ended is no error.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: the call takes numbers and a null pointer, which asks for the
     // same siginfo as kill(2) would send.
     let result = unsafe {

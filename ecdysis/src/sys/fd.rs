@@ -83,11 +83,15 @@ pub(crate) fn identity(pipe: impl AsFd) -> io::Result<Identity> {
     Ok(Identity { device: status.st_dev, inode: status.st_ino })
 }
 
-/// Sets `O_NONBLOCK`. It belongs to the open file, not to the descriptor, so
-/// whoever shares the open file shares the flag.
-pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_truncate(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
-    fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+/// Sets or clears `O_NONBLOCK`. It belongs to the open file, not to the
+/// descriptor, so whoever shares the open file shares the flag.
+pub(crate) fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> io::Result<()> {
+    let old = OFlag::from_bits_truncate(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
+    let mut new = old;
+    new.set(OFlag::O_NONBLOCK, nonblocking);
+    if new != old {
+        fcntl(fd.as_fd(), FcntlArg::F_SETFL(new))?;
+    }
     Ok(())
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Program<'a> {
     pub(crate) arguments: Vec<CString>,
     /// Its environment, `NAME=value`.
     pub(crate) environment: Vec<CString>,
+    /// Its working directory, if not ours.
+    pub(crate) directory: Option<CString>,
     /// What it gets as descriptors 3, 4, 5, …; it gets no other but stdio.
     pub(crate) descriptors: Vec<BorrowedFd<'a>>,
     /// Signals that are ignored in it until it installs a handler, so that one
@@ -56,6 +58,7 @@ pub(crate) enum Step {
     Clone,
     Descriptors,
     Signals,
+    Directory,
     Exec,
 }
 
@@ -65,6 +68,7 @@ impl fmt::Display for Step {
             Self::Clone => "create the process",
             Self::Descriptors => "pass the descriptors",
             Self::Signals => "set the signals",
+            Self::Directory => "change to the working directory",
             Self::Exec => "execute the program",
         })
     }
@@ -92,6 +96,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
         path: program.path.as_ptr(),
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
+        directory: program.directory.as_ref().map_or(ptr::null(), |path| path.as_ptr()),
         kept: &kept,
         end: FIRST + count,
         sources,
@@ -124,6 +129,8 @@ struct Job<'a> {
     path: *const c_char,
     arguments: *const *const c_char,
     environment: *const *const c_char,
+    /// Null if it is ours.
+    directory: *const c_char,
     /// The numbers to be passed on, sorted.
     kept: &'a [RawFd],
     /// The numbers to be passed on, in order; they become `FIRST..end`.
@@ -174,7 +181,14 @@ extern "C" fn run(argument: *mut c_void) -> c_int {
 
 fn prepare(job: &mut Job<'_>) -> Result<(), (Step, c_int)> {
     pass_descriptors(job).map_err(|errno| (Step::Descriptors, errno as c_int))?;
-    reset_signals(job.ignored).map_err(|errno| (Step::Signals, errno as c_int))
+    reset_signals(job.ignored).map_err(|errno| (Step::Signals, errno as c_int))?;
+    if !job.directory.is_null() {
+        // SAFETY: the path is null-terminated and outlives the call. The child
+        // has a working directory of its own (no CLONE_FS).
+        Errno::result(unsafe { libc::chdir(job.directory) })
+            .map_err(|errno| (Step::Directory, errno as c_int))?;
+    }
+    Ok(())
 }
 
 /// Leaves the child with stdio, with the sources as `FIRST..end`, and with
@@ -295,6 +309,7 @@ mod tests {
             path: text("/bin/sh"),
             arguments: vec![text("sh"), text("-c"), text(script)],
             environment: vec![text("MARK=seen")],
+            directory: None,
             descriptors,
             ignored: Vec::new(),
         }
@@ -367,6 +382,22 @@ mod tests {
     #[test]
     fn the_environment_is_exactly_what_was_given() {
         assert_eq!(said("echo $MARK $HOME >&3", &[]), "seen\n");
+    }
+
+    #[test]
+    fn the_working_directory_is_the_one_given_or_the_error_says_so() {
+        let (mut reader, writer) = pipe().unwrap();
+        let mut program = shell("pwd >&3", vec![writer.as_fd()]);
+        program.directory = Some(CString::new("/usr").unwrap());
+        let child = spawn(&program).unwrap();
+        program.directory = Some(CString::new("/nonexistent").unwrap());
+        assert_eq!(spawn(&program).unwrap_err().step, Step::Directory);
+        drop(program);
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        drop(child);
+        assert_eq!(text, "/usr\n");
     }
 
     #[test]

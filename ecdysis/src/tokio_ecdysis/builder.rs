@@ -2,95 +2,35 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixListener;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::{mpsc, oneshot};
 
-use super::listener::{StopOnShutdown, StoppableStream};
+use super::control::ControlSocket;
+use super::process::TokioEcdysis;
 use super::trigger::{Triggers, Wish};
-use super::upgrader::{Hook, TokioEcdysisUpgradeResult, Upgrader};
+use super::upgrader::{TokioEcdysisUpgradeResult, Upgrader};
+use crate::control::Command;
 use crate::ecdysis::Ecdysis;
-use crate::registry::Registration;
+use crate::phase::Phase;
+use crate::program::Program;
+use crate::registry::Manner;
 use crate::report::UpgradeReport;
-
-/// This process and its sockets.
-#[derive(Debug)]
-pub struct TokioEcdysis {
-    ecdysis: Ecdysis,
-}
-
-impl TokioEcdysis {
-    /// Whether a predecessor started this process.
-    #[must_use]
-    pub fn is_child(&self) -> bool {
-        self.ecdysis.is_child()
-    }
-
-    /// How many generations came before this one. A predecessor built on the
-    /// published crate does not count; its successor is generation 1.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.ecdysis.generation()
-    }
-
-    /// Listens on `address`: takes over the predecessor's listener, if there is
-    /// one that was asked for by this address, or makes one, with
-    /// `SO_REUSEADDR` and a backlog of 4096 (which the kernel cuts to
-    /// `net.core.somaxconn`).
-    ///
-    /// In a successor the stream yields nothing until the predecessor has
-    /// stopped accepting, so it can be used before [`TokioEcdysisBuilder::ready`].
-    ///
-    /// # Errors
-    /// Those of socket(2), bind(2) and listen(2). Must be called in a Tokio
-    /// runtime with I/O enabled.
-    pub fn listen_tcp(
-        &self,
-        stop: StopOnShutdown,
-        address: SocketAddr,
-    ) -> io::Result<StoppableStream<TcpListenerStream>> {
-        self.stream(stop, self.ecdysis.listen_tcp(address)?)
-    }
-
-    /// The same, with a socket that `build` makes of a fresh one. It is not
-    /// called if there is a listener to take over.
-    ///
-    /// # Errors
-    /// Those of socket(2), and of `build`.
-    pub fn build_listen_tcp<F>(
-        &self,
-        stop: StopOnShutdown,
-        address: SocketAddr,
-        build: F,
-    ) -> io::Result<StoppableStream<TcpListenerStream>>
-    where
-        F: FnOnce(socket2::Socket, SocketAddr) -> io::Result<TcpListener>,
-    {
-        self.stream(stop, self.ecdysis.build_listen_tcp(address, build)?)
-    }
-
-    fn stream(
-        &self,
-        stop: StopOnShutdown,
-        (listener, registration): (TcpListener, Registration),
-    ) -> io::Result<StoppableStream<TcpListenerStream>> {
-        let listener = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-        Ok(StoppableStream::tcp(listener, registration, self.ecdysis.watch.listen(), stop))
-    }
-}
+use crate::unix_path::UnixOptions;
 
 /// A process that has begun and is not ready yet. Runs in both: the first
 /// generation, and a successor.
 pub struct TokioEcdysisBuilder {
     inner: TokioEcdysis,
     triggers: Triggers,
-    hook: Option<Hook>,
+    control_users: Vec<u32>,
+    #[cfg(feature = "systemd_notify")]
+    systemd: Option<crate::systemd::notify::SystemdNotifier>,
 }
 
 impl TokioEcdysisBuilder {
@@ -102,19 +42,31 @@ impl TokioEcdysisBuilder {
     /// Waits for the predecessor's manifest, which is there at once.
     ///
     /// # Errors
-    /// `InvalidInput` or `InvalidData` if what the predecessor says cannot be
-    /// meant, and those of installing a signal handler. The predecessor serves
-    /// on; the right thing is to end. Must be called in a Tokio runtime with
-    /// I/O enabled.
+    /// Those of [`Ecdysis::try_new`], and of installing a signal handler. The
+    /// predecessor serves on; the right thing is to end. Must be called in a
+    /// Tokio runtime with I/O enabled.
     pub fn new(upgrade: SignalKind) -> io::Result<Self> {
+        let (asks, calls) = mpsc::unbounded_channel();
         // The handler before anything else: the signal is ignored until then.
-        let mut triggers = Triggers::default();
+        let mut triggers = Triggers::new(calls);
         triggers.on_signal(Wish::Upgrade, upgrade)?;
-        let ecdysis = Ecdysis::new(|name| std::env::var_os(name))?;
-        Ok(Self { inner: TokioEcdysis { ecdysis }, triggers, hook: None })
+        let inner = TokioEcdysis {
+            ecdysis: Ecdysis::try_new()?,
+            asks,
+            #[cfg(feature = "systemd_sockets")]
+            systemd_sockets: None,
+        };
+        Ok(Self {
+            inner,
+            triggers,
+            control_users: Vec::new(),
+            #[cfg(feature = "systemd_notify")]
+            systemd: None,
+        })
     }
 
-    /// Has a signal stop the whole service.
+    /// Has a signal stop the whole service; a second one, while this process
+    /// drains its connections ([`TokioEcdysis::drain`]), ends the drain.
     ///
     /// # Errors
     /// Those of installing a signal handler.
@@ -123,7 +75,7 @@ impl TokioEcdysisBuilder {
     }
 
     /// Has a signal stop the service on those sockets that stop on it
-    /// ([`StopOnShutdown::Yes`]).
+    /// ([`StopOnShutdown::Yes`](super::StopOnShutdown::Yes)).
     ///
     /// # Errors
     /// Those of installing a signal handler.
@@ -131,57 +83,195 @@ impl TokioEcdysisBuilder {
         self.triggers.on_signal(Wish::PartialStop, signal)
     }
 
-    /// How long a successor of this process may take until it is ready; one
-    /// that takes longer is killed. One minute, if not set.
+    /// Has a connection to a unix socket with this path start an upgrade. It
+    /// stays open until the outcome is certain, and is then told what that is, in
+    /// a line of JSON ([`control::Answer`](crate::control::Answer)). A client
+    /// that sends a command ([`control`](crate::control)) gets that instead.
+    ///
+    /// Root and the user of this process may ask, and those who were named
+    /// before ([`Self::allow_control`]).
+    ///
+    /// # Errors
+    /// Those of [`Ecdysis::listen_unix`].
+    pub fn upgrade_on_socket<P: AsRef<Path> + fmt::Debug>(&mut self, path: P) -> io::Result<()> {
+        self.on_socket(Some(Command::Upgrade), path.as_ref(), &UnixOptions::default())
+    }
+
+    /// Has a connection to a unix socket with this path stop the service. It
+    /// stays open until this process ends. As with [`Self::upgrade_on_socket`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stop_on_socket<P: AsRef<Path> + fmt::Debug>(&mut self, path: P) -> io::Result<()> {
+        self.on_socket(Some(Command::Stop), path.as_ref(), &UnixOptions::default())
+    }
+
+    /// Has a connection to a unix socket with this path stop the service on
+    /// those sockets that stop on it. As with [`Self::stop_on_socket`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn partial_stop_on_socket<P: AsRef<Path> + fmt::Debug>(
+        &mut self,
+        path: P,
+    ) -> io::Result<()> {
+        self.on_socket(Some(Command::Drain), path.as_ref(), &UnixOptions::default())
+    }
+
+    /// Answers commands ([`control`](crate::control)) on a unix socket with this
+    /// path. To connect means nothing there.
+    ///
+    /// # Errors
+    /// Those of [`Ecdysis::listen_unix_with`].
+    pub fn control_socket<P: AsRef<Path> + fmt::Debug>(
+        &mut self,
+        path: P,
+        options: &UnixOptions,
+    ) -> io::Result<()> {
+        self.on_socket(None, path.as_ref(), options)
+    }
+
+    /// Lets this user, too, ask over control sockets that are made from now on.
+    pub fn allow_control(&mut self, uid: u32) {
+        self.control_users.push(uid);
+    }
+
+    fn on_socket(
+        &mut self,
+        default: Option<Command>,
+        path: &Path,
+        options: &UnixOptions,
+    ) -> io::Result<()> {
+        let (listener, registration) = self.inner.ecdysis.unix(path, options)?;
+        registration.listed.decide(Manner::NonBlocking)?;
+        let listener = UnixListener::from_std(listener)?;
+        let users = self.control_users.clone();
+        let socket = ControlSocket::new(listener, path.to_owned(), default, users);
+        self.triggers.on_socket(socket, registration);
+        Ok(())
+    }
+
+    /// See [`Ecdysis::set_pid_file`].
+    pub fn set_pid_file<P: AsRef<Path>>(&mut self, pid_file: P) {
+        self.inner.ecdysis.set_pid_file(pid_file);
+    }
+
+    /// See [`Ecdysis::set_ready_deadline`].
     pub fn set_ready_deadline(&mut self, span: Duration) {
         self.inner.ecdysis.set_ready_deadline(span);
     }
 
-    /// How long this process keeps its sockets, accepting nothing, when its
-    /// successor has begun to serve. If that ends within this time, this
-    /// process serves again and no new connection is refused. Half a second, if
-    /// not set; zero: lets go at once.
-    ///
-    /// The streams end, and the future of [`Self::ready`] resolves, only after
-    /// it; the successor cannot be upgraded itself before.
+    /// See [`Ecdysis::set_probation`]. The streams end, and the future of
+    /// [`Self::ready`] resolves, only after it.
     pub fn set_probation(&mut self, span: Duration) {
         self.inner.ecdysis.set_probation(span);
     }
 
-    /// The program to start as the successor. If not set, it is the one this
-    /// process was started as: its zeroth argument, made absolute at the start
-    /// (along PATH, if it has no slash).
-    pub fn set_program(&mut self, path: impl Into<PathBuf>) {
-        self.inner.ecdysis.set_program(path.into());
+    /// See [`Ecdysis::set_most_draining`].
+    pub fn set_most_draining(&mut self, most: usize) {
+        self.inner.ecdysis.set_most_draining(most);
     }
 
-    /// Has every upgrade of this process reported, completed or failed.
+    /// See [`Ecdysis::set_state`].
+    pub fn set_state(
+        &mut self,
+        version: u32,
+        deadline: Duration,
+        make: impl Fn() -> io::Result<Vec<u8>> + Send + Sync + 'static,
+    ) {
+        self.inner.ecdysis.set_state(version, deadline, make);
+    }
+
+    /// See [`Ecdysis::program_mut`].
+    pub fn program_mut(&mut self) -> &mut Program {
+        self.inner.ecdysis.program_mut()
+    }
+
+    /// See [`Ecdysis::on_phase`].
+    pub fn on_phase(&mut self, hook: impl Fn(Phase) + Send + Sync + 'static) {
+        self.inner.ecdysis.on_phase(hook);
+    }
+
+    /// See [`Ecdysis::on_upgrade`].
     pub fn on_upgrade(&mut self, hook: impl Fn(&UpgradeReport) + Send + Sync + 'static) {
-        self.hook = Some(Arc::new(hook));
+        self.inner.ecdysis.on_upgrade(hook);
+    }
+
+    /// Tells systemd of readiness, upgrades and stops (sd_notify(3)); for a unit
+    /// of `Type=notify-reload`.
+    ///
+    /// # Errors
+    /// When there is nobody to tell.
+    #[cfg(feature = "systemd_notify")]
+    pub fn enable_systemd_notifications(
+        &mut self,
+    ) -> Result<(), crate::systemd::notify::SystemdNotifierError> {
+        let notifier = crate::systemd::notify::SystemdNotifier::new()?;
+        let observer = super::systemd::observer(notifier.core().clone());
+        self.inner.ecdysis.observers.push(observer);
+        self.systemd = Some(notifier);
+        Ok(())
+    }
+
+    /// Asks systemd for more time, until this much from now: to start, to run, or
+    /// to stop, whichever this process is at (`EXTEND_TIMEOUT_USEC`). Does
+    /// nothing if notifications are not enabled.
+    ///
+    /// # Errors
+    /// Those of sending a datagram.
+    #[cfg(feature = "systemd_notify")]
+    pub async fn extend_systemd_timeouts(&mut self, extension: Duration) -> io::Result<()> {
+        match &mut self.systemd {
+            Some(notifier) => notifier.notify_extend_timeouts(extension).await,
+            None => Ok(()),
+        }
+    }
+
+    /// See [`TokioEcdysis::read_systemd_sockets`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "systemd_sockets")]
+    pub fn read_systemd_sockets(
+        &mut self,
+    ) -> Result<(), crate::systemd::sockets::SystemdSocketsReadError> {
+        self.inner.read_systemd_sockets()
     }
 
     /// Says that this process is ready to serve. In a successor, its streams
     /// begin to yield connections when the predecessor has stopped accepting,
-    /// or has vanished, and not before. Inherited sockets that nobody has asked
-    /// for are closed.
+    /// or has vanished, and not before. Inherited sockets that nobody asks for
+    /// stay with the predecessor, which serves what is in their queues.
     ///
     /// The future resolves when this process has to leave: a successor serves,
     /// or a stop was asked for. It must be polled for signals to have any effect.
     ///
     /// # Errors
-    /// When no thread can be started. The predecessor serves on; the right
-    /// thing is to end.
+    /// When the PID file cannot be written, or no thread can be started. The
+    /// predecessor serves on; the right thing is to end.
     pub fn ready(
         self,
     ) -> io::Result<(Arc<TokioEcdysis>, impl Future<Output = TokioEcdysisUpgradeResult>)> {
+        let Self { mut inner, triggers, .. } = self;
+        inner.ecdysis.signals = triggers.signals();
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(sockets) = &inner.systemd_sockets {
+            sockets.close_rest();
+        }
         let (settle, settling) = oneshot::channel();
-        let goodbye = self.inner.ecdysis.ready(move |then| {
+        inner.ecdysis.start(move |then| {
             // Nobody hears it if the future was dropped.
             let _ = settle.send(then);
         })?;
-        let course = self.inner.ecdysis.course(self.triggers.signals());
-        let upgrader = Upgrader::new(self.triggers, course, self.hook, settling, goodbye);
-        Ok((Arc::new(self.inner), upgrader.run()))
+        let process = Arc::new(inner);
+        let upgrader = Upgrader::new(
+            Arc::clone(&process),
+            triggers,
+            settling,
+            #[cfg(feature = "systemd_notify")]
+            self.systemd.map(|notifier| notifier.core().clone()),
+        );
+        Ok((process, upgrader.run()))
     }
 }
 

@@ -4,19 +4,33 @@
 //! has a predecessor, binds or inherits its sockets, and is consumed by
 //! [`TokioEcdysisBuilder::ready`], from where on the process serves.
 
-mod listener;
+mod stream;
+mod stoppable;
+mod seqpacket;
+mod drain;
 mod control;
 mod trigger;
+mod process;
+#[cfg(feature = "systemd_notify")]
+mod systemd;
+#[cfg(feature = "systemd_sockets")]
+mod systemd_sockets;
 mod upgrader;
 mod builder;
 
-pub use builder::{TokioEcdysis, TokioEcdysisBuilder};
-pub use listener::{StopOnShutdown, StoppableStream};
+pub use builder::TokioEcdysisBuilder;
+pub use drain::{DrainOptions, drain};
+pub use process::{TokioEcdysis, UdpSink, UdpStream};
+pub use seqpacket::UnixSeqpacketListenerStream;
+pub use stoppable::Stoppable;
+pub use stream::{StopOnShutdown, StoppableStream};
 pub use tokio::signal::unix::SignalKind;
 pub use trigger::{ExitMode, ExitReason};
 pub use upgrader::TokioEcdysisUpgradeResult;
 
-/// What stops streams; the published crate has these names here as well.
+/// What stops streams and sockets; the published crate has these names here as
+/// well.
 pub mod supervisor {
-    pub use super::listener::{StopOnShutdown, StoppableStream};
+    pub use super::stoppable::Stoppable;
+    pub use super::stream::{StopOnShutdown, StoppableStream};
 }

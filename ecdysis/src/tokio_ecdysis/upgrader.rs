@@ -1,217 +1,331 @@
 //! The one loop: requests come in, at most one upgrade goes on, and in the end
 //! the process leaves, in one way.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::trigger::{ExitMode, ExitReason, Triggers, Wish};
-use crate::phase::Phase;
-use crate::predecessor::Goodbye;
+use super::process::TokioEcdysis;
+use super::trigger::{Asked, Asker, ExitMode, ExitReason, Triggers, Wish};
+use crate::control::{Answer, DrainingProcess, Status};
+use crate::drain::Connections;
+use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::phase::{Listening, Phase};
 use crate::protocol::{Seen, Then};
 use crate::report::UpgradeReport;
-use crate::upgrade::{self, Course, Requests};
+use crate::upgrade;
 
 /// How this process left, and why; or what kept it from ever leaving.
 pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
 
-/// Told of every upgrade.
-pub(super) type Hook = Arc<dyn Fn(&UpgradeReport) + Send + Sync>;
-
 /// What the loop waits for.
 enum Event {
-    Asked(Wish, ExitReason),
+    Asked(Asked),
     Settled(Then),
     Ended(UpgradeReport),
+    /// Somebody else, with the face without a runtime, has upgraded or stopped
+    /// this process.
+    Left(Phase),
+}
+
+/// An upgrade that was asked for, and everybody who waits for it.
+struct Upgrade {
+    reason: ExitReason,
+    askers: Vec<Asker>,
 }
 
 /// An upgrade that goes on.
 struct Running {
-    requests: Arc<Requests>,
     ended: oneshot::Receiver<UpgradeReport>,
-    reason: ExitReason,
+    upgrade: Upgrade,
     /// A stop that was asked for meanwhile.
     stop: Option<(Wish, ExitReason)>,
-    /// An upgrade that was asked for meanwhile.
-    again: Option<ExitReason>,
+    stoppers: Vec<Asker>,
 }
 
 /// The loop's state.
 pub(super) struct Upgrader {
-    pub(super) triggers: Triggers,
-    pub(super) course: Course,
-    pub(super) hook: Option<Hook>,
+    process: Arc<TokioEcdysis>,
+    triggers: Triggers,
+    phase: Listening,
     /// Becomes ready when this process may be upgraded; `None` from then on.
-    pub(super) settling: Option<oneshot::Receiver<Then>>,
-    goodbye: Goodbye,
-    /// An upgrade that was asked for before.
-    owed: Option<ExitReason>,
+    settling: Option<oneshot::Receiver<Then>>,
     running: Option<Running>,
+    /// An upgrade that was asked for and cannot begin yet: all that were asked
+    /// for meanwhile are one, which begins after the last of them.
+    owed: Option<Upgrade>,
+    #[cfg(feature = "systemd_notify")]
+    systemd: Option<crate::systemd::notify::Notifier>,
+    #[cfg(feature = "systemd_notify")]
+    feeder: Option<super::systemd::Feeder>,
 }
 
 impl Upgrader {
     pub(super) fn new(
+        process: Arc<TokioEcdysis>,
         triggers: Triggers,
-        course: Course,
-        hook: Option<Hook>,
         settling: oneshot::Receiver<Then>,
-        goodbye: Goodbye,
+        #[cfg(feature = "systemd_notify")] systemd: Option<crate::systemd::notify::Notifier>,
     ) -> Self {
-        let settling = Some(settling);
-        Self { triggers, course, hook, settling, goodbye, owed: None, running: None }
+        let phase = process.ecdysis.watch.listen();
+        Self {
+            process,
+            triggers,
+            phase,
+            settling: Some(settling),
+            running: None,
+            owed: None,
+            #[cfg(feature = "systemd_notify")]
+            systemd,
+            #[cfg(feature = "systemd_notify")]
+            feeder: None,
+        }
     }
 
     /// Runs until this process has to leave.
     pub(super) async fn run(mut self) -> TokioEcdysisUpgradeResult {
-        loop {
+        let (wish, reason) = loop {
             let leave = match poll_fn(|cx| self.poll_event(cx)).await {
-                Event::Asked(Wish::Upgrade, reason) => {
-                    self.upgrade(reason);
-                    None
-                }
-                Event::Asked(wish, reason) => self.stop(wish, reason),
+                Event::Asked(asked) => self.asked(asked),
                 Event::Settled(then) => self.settled(then),
                 Event::Ended(report) => self.ended(&report),
+                Event::Left(phase) => {
+                    let wish = if phase == Phase::Draining { Wish::Upgrade } else { Wish::Stop };
+                    Some((wish, self.triggers.reason_for(wish)))
+                }
             };
-            if let Some((mode, reason)) = leave {
-                self.leave(&mode);
-                return Ok((mode, reason));
+            if let Some(leave) = leave {
+                break leave;
             }
-        }
+        };
+        Ok((self.leave(wish), reason))
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        #[cfg(feature = "systemd_notify")]
+        if let Some(feeder) = &mut self.feeder {
+            feeder.poll(cx);
+        }
         if let Some(running) = &mut self.running
-            && let Poll::Ready(ended) = Future::poll(std::pin::Pin::new(&mut running.ended), cx)
+            && let Poll::Ready(ended) = Pin::new(&mut running.ended).poll(cx)
         {
             // The thread sends before it ends, unless it panicked; the guards
             // have then ended the successor, and this process serves on.
             let report = ended.unwrap_or_else(|_| {
                 let error = io::Error::other("the upgrade's thread ended without a report");
-                UpgradeReport::not_started(self.course.generation, error)
+                UpgradeReport::not_started(self.process.generation(), error.into())
             });
             return Poll::Ready(Event::Ended(report));
         }
         if let Some(settling) = &mut self.settling
-            && let Poll::Ready(then) = Future::poll(std::pin::Pin::new(settling), cx)
+            && let Poll::Ready(then) = Pin::new(settling).poll(cx)
         {
             return Poll::Ready(Event::Settled(then.unwrap_or(Then::Serve)));
         }
-        self.triggers.poll(cx).map(|(wish, reason)| Event::Asked(wish, reason))
+        let phase = self.phase.poll_with(cx, |phase, _| phase);
+        if self.running.is_none() && matches!(phase, Phase::Draining | Phase::Stopping) {
+            return Poll::Ready(Event::Left(phase));
+        }
+        // One generation hears the clients: the one that serves.
+        self.triggers.poll(cx, phase == Phase::Serving).map(Event::Asked)
     }
 
-    /// An upgrade is asked for. One that cannot begin now is kept; several
-    /// that are kept are one, begun after the last of them was asked for.
-    fn upgrade(&mut self, reason: ExitReason) {
-        if let Some(running) = &mut self.running {
-            running.requests.ask(Seen::AskedUpgrade);
-            running.again = Some(reason);
-        } else if self.settling.is_some() {
-            tracing::info!("upgrade kept until the predecessor has let go");
-            self.owed = Some(reason);
-        } else if let Err(error) = self.start(reason) {
-            self.tell(&UpgradeReport::not_started(self.course.generation, error));
+    fn asked(&mut self, asked: Asked) -> Option<(Wish, ExitReason)> {
+        let Asked { wish, reason, asker } = asked;
+        let reason = reason.unwrap_or_else(|| self.triggers.reason_for(wish));
+        match wish {
+            Wish::Upgrade => {
+                self.upgrade(Upgrade { reason, askers: vec![asker] });
+                None
+            }
+            Wish::Status => {
+                asker.answer(|command| {
+                    let mut answer = Answer::done(command);
+                    answer.status = Some(self.status());
+                    answer
+                });
+                None
+            }
+            Wish::Stop | Wish::PartialStop => self.stop(wish, reason, asker),
         }
     }
 
-    fn start(&mut self, reason: ExitReason) -> io::Result<()> {
-        let requests = Arc::new(Requests::new()?);
-        let (end, ended) = oneshot::channel();
-        let (course, shared) = (self.course.clone(), Arc::clone(&requests));
-        thread::Builder::new().name("ecdysis-upgrade".to_owned()).spawn(move || {
-            // Nobody may be there to hear it, when the runtime is shut down.
-            drop(end.send(upgrade::run(&course, std::env::vars_os().collect(), &shared)));
-        })?;
-        self.running = Some(Running { requests, ended, reason, stop: None, again: None });
-        Ok(())
+    /// An upgrade is asked for. One that cannot begin now is kept.
+    fn upgrade(&mut self, upgrade: Upgrade) {
+        if self.running.is_none() && self.settling.is_none() {
+            self.start(upgrade);
+            return;
+        }
+        match &mut self.owed {
+            Some(owed) => owed.askers.extend(upgrade.askers),
+            owed @ None => *owed = Some(upgrade),
+        }
+        match &self.running {
+            Some(_) => self.process.ecdysis.ask(Seen::AskedUpgrade),
+            None => tracing::info!("upgrade kept until the predecessor has let go"),
+        }
     }
 
-    fn stop(&mut self, wish: Wish, reason: ExitReason) -> Option<(ExitMode, ExitReason)> {
+    fn start(&mut self, upgrade: Upgrade) {
+        let (end, ended) = oneshot::channel();
+        let begun = self.process.ecdysis.course().and_then(|course| {
+            let run = move || {
+                // Nobody may be there to hear it, when the runtime is shut down.
+                drop(end.send(upgrade::run(&course, std::env::vars_os().collect())));
+            };
+            thread::Builder::new().name("ecdysis-upgrade".to_owned()).spawn(run)
+        });
+        match begun {
+            Ok(_) => {
+                let stoppers = Vec::new();
+                self.running = Some(Running { ended, upgrade, stop: None, stoppers });
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot begin an upgrade");
+                let report = UpgradeReport::not_started(self.process.generation(), error.into());
+                tell(&report, upgrade.askers);
+            }
+        }
+    }
+
+    fn stop(&mut self, wish: Wish, reason: ExitReason, asker: Asker) -> Option<(Wish, ExitReason)> {
         match &mut self.running {
-            None => Some((mode(wish), reason)),
+            None => {
+                asker.stopping();
+                Some((wish, reason))
+            }
             Some(running) => {
-                running.requests.ask(Seen::AskedStop { partial: wish == Wish::PartialStop });
+                let partial = wish == Wish::PartialStop;
+                self.process.ecdysis.ask(Seen::AskedStop { partial });
                 running.stop = Some((wish, reason));
+                running.stoppers.push(asker);
                 None
             }
         }
     }
 
-    fn settled(&mut self, then: Then) -> Option<(ExitMode, ExitReason)> {
+    fn settled(&mut self, then: Then) -> Option<(Wish, ExitReason)> {
         self.settling = None;
-        tracing::info!(generation = self.course.generation, "settled");
-        let owed = self.owed.take();
-        match then {
-            Then::Stop => {
-                return Some((ExitMode::FullStop, self.triggers.reason_to(Wish::Stop)));
+        tracing::info!(generation = self.process.generation(), "settled");
+        #[cfg(feature = "systemd_notify")]
+        if let Some(notifier) = &self.systemd {
+            super::systemd::serving(notifier, self.process.generation());
+            self.feeder = super::systemd::Feeder::new(notifier, self.process.is_child());
+        }
+        let wish = match then {
+            Then::Stop => Wish::Stop,
+            Then::PartialStop => Wish::PartialStop,
+            Then::Upgrade => {
+                let reason = self.triggers.reason_for(Wish::Upgrade);
+                self.upgrade_owed(Some(Upgrade { reason, askers: Vec::new() }));
+                return None;
             }
-            Then::PartialStop => {
-                return Some((ExitMode::PartialStop, self.triggers.reason_to(Wish::PartialStop)));
-            }
-            Then::Upgrade => self.upgrade(self.triggers.reason_to(Wish::Upgrade)),
             Then::Serve => {
-                if let Some(reason) = owed {
-                    self.upgrade(reason);
-                }
-            }
-        }
-        None
-    }
-
-    fn ended(&mut self, report: &UpgradeReport) -> Option<(ExitMode, ExitReason)> {
-        self.tell(report);
-        let running = self.running.take()?;
-        if report.outcome.is_ok() {
-            // A stop that came meanwhile has been passed on to the successor.
-            return Some((ExitMode::Upgrade, running.reason));
-        }
-        if let Some((wish, reason)) = running.stop {
-            return Some((mode(wish), reason));
-        }
-        if let Some(reason) = running.again {
-            self.upgrade(reason);
-        }
-        None
-    }
-
-    fn leave(&self, mode: &ExitMode) {
-        let phase = match mode {
-            ExitMode::Upgrade => Phase::Draining,
-            ExitMode::FullStop | ExitMode::PartialStop => {
-                self.goodbye.say();
-                Phase::Stopping
+                self.upgrade_owed(None);
+                return None;
             }
         };
-        self.course.watch.set(phase);
-        self.course.registry.clear();
+        Some((wish, self.triggers.reason_for(wish)))
     }
 
-    fn tell(&self, report: &UpgradeReport) {
-        match &report.outcome {
-            Ok(()) => tracing::info!("{report}"),
-            Err(_) => tracing::error!("{report}"),
+    /// Begins the upgrade that was kept, or `also`.
+    fn upgrade_owed(&mut self, also: Option<Upgrade>) {
+        if let Some(upgrade) = self.owed.take().or(also) {
+            self.start(upgrade);
         }
-        if let Some(hook) = &self.hook {
-            hook(report);
+    }
+
+    fn ended(&mut self, report: &UpgradeReport) -> Option<(Wish, ExitReason)> {
+        let Running { upgrade: Upgrade { reason, askers }, stop, stoppers, .. } =
+            self.running.take()?;
+        let succeeded = report.outcome.is_ok();
+        tell(report, askers);
+        // A stop that came meanwhile was passed on, or there is nobody to be
+        // stopped but us.
+        stoppers.into_iter().for_each(Asker::stopping);
+        if succeeded {
+            let passed_on = UpgradeError::new(UpgradeErrorKind::PassedOn);
+            let report = UpgradeReport { outcome: Err(passed_on), ..report.clone() };
+            tell(&report, self.owed.take().into_iter().flat_map(|owed| owed.askers));
+            return Some((Wish::Upgrade, reason));
+        }
+        if stop.is_none() {
+            self.upgrade_owed(None);
+        }
+        stop
+    }
+
+    fn leave(mut self, wish: Wish) -> ExitMode {
+        let ecdysis = &self.process.ecdysis;
+        if wish != Wish::Upgrade && ecdysis.phase() != Phase::Stopping {
+            ecdysis.quit();
+        }
+        let stopping = UpgradeError::new(UpgradeErrorKind::Stopping);
+        let refused = UpgradeReport::not_started(ecdysis.generation(), stopping);
+        tell(&refused, self.owed.take().into_iter().flat_map(|owed| owed.askers));
+        self.triggers.close_sockets();
+        let connections = ecdysis.connections().clone();
+        tokio::spawn(hear_on(self.triggers, connections, ecdysis.generation()));
+        match wish {
+            Wish::Upgrade | Wish::Status => ExitMode::Upgrade,
+            Wish::PartialStop => {
+                #[cfg(feature = "systemd_notify")]
+                if let Some(notifier) = self.systemd.take() {
+                    let notifier = crate::systemd::notify::SystemdNotifier::over(notifier);
+                    return ExitMode::PartialStopWithSystemd(notifier);
+                }
+                ExitMode::PartialStop
+            }
+            Wish::Stop => {
+                #[cfg(feature = "systemd_notify")]
+                if let Some(notifier) = &self.systemd {
+                    super::systemd::stopping(notifier);
+                }
+                ExitMode::FullStop
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let ecdysis = &self.process.ecdysis;
+        let draining = ecdysis.draining().into_iter();
+        Status {
+            pid: std::process::id(),
+            generation: ecdysis.generation(),
+            phase: ecdysis.phase().to_string(),
+            connections: u64::try_from(ecdysis.connections().in_flight()).unwrap_or(u64::MAX),
+            draining: draining
+                .map(|(generation, pid)| DrainingProcess { generation, pid })
+                .collect(),
+            counters: serde_json::to_value(ecdysis.counts()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }
 
-impl fmt::Debug for Upgrader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upgrader").field("course", &self.course).finish_non_exhaustive()
+fn tell(report: &UpgradeReport, askers: impl IntoIterator<Item = Asker>) {
+    for asker in askers {
+        asker.report(report);
     }
 }
 
-fn mode(wish: Wish) -> ExitMode {
-    match wish {
-        Wish::Stop => ExitMode::FullStop,
-        Wish::PartialStop => ExitMode::PartialStop,
-        Wish::Upgrade => ExitMode::Upgrade,
+/// What a process does with requests that come while it leaves: a second stop
+/// ends the drain. The handlers stay installed for the life of the process, so
+/// without this nobody could hurry it but with SIGKILL.
+async fn hear_on(mut triggers: Triggers, connections: Connections, generation: u64) {
+    loop {
+        let Asked { wish, asker, .. } = poll_fn(|cx| triggers.poll(cx, false)).await;
+        match wish {
+            Wish::Stop | Wish::PartialStop => connections.hurry(),
+            Wish::Upgrade | Wish::Status => {
+                let left = UpgradeError::new(UpgradeErrorKind::Succeeded);
+                asker.report(&UpgradeReport::not_started(generation, left));
+            }
+        }
     }
 }

@@ -1,0 +1,239 @@
+//! The predecessor's end of the handoff.
+
+use std::time::{Duration, Instant};
+
+use super::words::{Later, Then, Word};
+use crate::manifest::Dialect;
+
+/// How long a successor that has closed its ready pipe is given to turn out
+/// dead. A process that ends closes its files first and is seen to have ended
+/// a moment later; its exit status says more than the closed pipe.
+const DYING: Duration = Duration::from_millis(50);
+
+/// How long the successor is given to hear that it is settled, and to have its
+/// last word on which sockets it wants. It answers at once; one that does not
+/// has said all it will say.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// What the predecessor sees of its successor, or is asked meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is ready.
+    Ready(Dialect),
+    /// It closed its ready pipe: without a word, or because it is settled.
+    Closed,
+    /// It wrote something that is no readiness.
+    Garbage,
+    /// It said more, after it was ready.
+    Later(Later),
+    /// It has ended.
+    Died,
+    /// Another upgrade was asked for.
+    AskedUpgrade,
+    /// A stop was asked for; partial if true.
+    AskedStop {
+        /// Partial, or full.
+        partial: bool,
+    },
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// What the predecessor does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Do {
+    /// Stop accepting; keep the sockets.
+    StopAccepting,
+    /// Accept again.
+    AcceptAgain,
+    /// Say this to the successor.
+    Say(Word),
+    /// Remember whether it wants the descriptor in this place of the manifest.
+    Mark {
+        /// The place, from 0.
+        place: u16,
+        /// Whether it does.
+        wanted: bool,
+    },
+    /// End the successor, if it has not ended, and reap it.
+    Kill,
+    /// The upgrade is over.
+    Finish(Verdict),
+}
+
+/// How an upgrade ended, as far as the protocol knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The successor serves; this process may go.
+    Completed,
+    /// It ended before it was ready.
+    Exited,
+    /// It was not ready in time.
+    Deadline,
+    /// It closed its ready pipe.
+    Closed,
+    /// It wrote something else.
+    Garbage,
+    /// It ended on probation.
+    RolledBack,
+    /// A stop was asked for before it was ready.
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Initialising,
+    /// The ready pipe was closed without a word.
+    Silent,
+    Probation(Dialect),
+    /// The successor was told that it is settled.
+    Settling,
+    Done,
+}
+
+/// The predecessor's end: one upgrade, from the start of the successor.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    state: Leave,
+    deadline: Instant,
+    probation: Duration,
+    then: Then,
+    /// Whether `then` has still to be passed on.
+    owed: bool,
+    /// The successor is about to end, and that is no failure.
+    stopping: bool,
+}
+
+impl Leaving {
+    /// The successor has been started; it must be ready by `deadline`.
+    pub(crate) fn new(deadline: Instant, probation: Duration) -> Self {
+        let state = Leave::Initialising;
+        Self { state, deadline, probation, then: Then::Serve, owed: false, stopping: false }
+    }
+
+    /// When [`Seen::Deadline`] has to be handed in, if the upgrade is not over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        (self.state != Leave::Done).then_some(self.deadline)
+    }
+
+    /// What was asked meanwhile and could not be passed on in words, because
+    /// the successor did not listen any more, or never does (the published
+    /// crate). To be asked when the upgrade is completed.
+    pub(crate) fn owes(&self) -> Option<Then> {
+        self.owed.then_some(self.then)
+    }
+
+    /// Something happened.
+    pub(crate) fn handle(&mut self, now: Instant, seen: Seen) -> Vec<Do> {
+        match self.state {
+            Leave::Initialising | Leave::Silent => self.initialising(now, seen),
+            Leave::Probation(dialect) => self.probation(now, dialect, seen),
+            Leave::Settling => self.settling(seen),
+            Leave::Done => Vec::new(),
+        }
+    }
+
+    fn initialising(&mut self, now: Instant, seen: Seen) -> Vec<Do> {
+        let why = match seen {
+            Seen::Ready(dialect) => {
+                self.state = Leave::Probation(dialect);
+                self.deadline = now + self.probation;
+                let go = (dialect == Dialect::Ours).then_some(Do::Say(Word::Go));
+                return [Do::StopAccepting].into_iter().chain(go).collect();
+            }
+            Seen::AskedUpgrade => {
+                self.ask(Then::Upgrade);
+                return Vec::new();
+            }
+            Seen::Closed => {
+                self.state = Leave::Silent;
+                self.deadline = self.deadline.min(now + DYING);
+                return Vec::new();
+            }
+            Seen::AskedStop { .. } => Verdict::Stopped,
+            Seen::Garbage | Seen::Later(_) => Verdict::Garbage,
+            Seen::Died => Verdict::Exited,
+            Seen::Deadline if self.state == Leave::Silent => Verdict::Closed,
+            Seen::Deadline => Verdict::Deadline,
+        };
+        self.state = Leave::Done;
+        vec![Do::Kill, Do::Finish(why)]
+    }
+
+    fn probation(&mut self, now: Instant, dialect: Dialect, seen: Seen) -> Vec<Do> {
+        match seen {
+            // A successor that has gone may still have written these first.
+            Seen::Ready(_) | Seen::Closed | Seen::Garbage => Vec::new(),
+            Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
+            Seen::AskedUpgrade => {
+                self.ask(Then::Upgrade);
+                Vec::new()
+            }
+            Seen::Died => self.roll_back(),
+            // The successor has connections by now; killing it would hurt
+            // them. It is told to stop as it would have been asked to.
+            Seen::AskedStop { partial } => {
+                self.ask(if partial { Then::PartialStop } else { Then::Stop });
+                self.settle(now, dialect)
+            }
+            Seen::Later(Later::Stopping) => {
+                self.stopping = true;
+                self.settle(now, dialect)
+            }
+            Seen::Deadline => self.settle(now, dialect),
+        }
+    }
+
+    fn settling(&mut self, seen: Seen) -> Vec<Do> {
+        match seen {
+            Seen::Ready(_) | Seen::Garbage => Vec::new(),
+            Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
+            Seen::Later(Later::Stopping) => {
+                self.stopping = true;
+                Vec::new()
+            }
+            Seen::AskedUpgrade => {
+                self.ask(Then::Upgrade);
+                Vec::new()
+            }
+            Seen::AskedStop { partial } => {
+                self.ask(if partial { Then::PartialStop } else { Then::Stop });
+                Vec::new()
+            }
+            // We still have the sockets.
+            Seen::Died if !self.stopping => self.roll_back(),
+            Seen::Closed | Seen::Died | Seen::Deadline => self.complete(),
+        }
+    }
+
+    /// Keeps what is asked: a stop outweighs an upgrade.
+    fn ask(&mut self, then: Then) {
+        if then != Then::Upgrade || !matches!(self.then, Then::Stop | Then::PartialStop) {
+            self.then = then;
+            self.owed = true;
+        }
+    }
+
+    fn settle(&mut self, now: Instant, dialect: Dialect) -> Vec<Do> {
+        match dialect {
+            Dialect::Published => self.complete(),
+            Dialect::Ours => {
+                self.state = Leave::Settling;
+                self.deadline = now + SETTLING;
+                self.owed = false;
+                self.stopping |= matches!(self.then, Then::Stop | Then::PartialStop);
+                vec![Do::Say(Word::Settled(self.then))]
+            }
+        }
+    }
+
+    fn roll_back(&mut self) -> Vec<Do> {
+        self.state = Leave::Done;
+        vec![Do::AcceptAgain, Do::Kill, Do::Finish(Verdict::RolledBack)]
+    }
+
+    fn complete(&mut self) -> Vec<Do> {
+        self.state = Leave::Done;
+        vec![Do::Finish(Verdict::Completed)]
+    }
+}

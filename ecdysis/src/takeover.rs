@@ -1,0 +1,105 @@
+//! Taking over from a predecessor: the state machine of `protocol` driven from
+//! *ready* until the predecessor has let go, on a thread of its own.
+
+use std::io;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::phase::{Phase, Watch};
+use crate::pidfile::Prepared;
+use crate::predecessor::Predecessor;
+use crate::protocol::{Act, Heard, Joining, Later, Then};
+use crate::registry::{Registry, Tenure};
+use crate::sys::fd;
+
+/// Whether this process may be upgraded: its predecessor has let go.
+#[derive(Debug, Default)]
+pub(crate) struct Settled(Mutex<bool>, Condvar);
+
+impl Settled {
+    pub(crate) fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.1.notify_all();
+    }
+
+    pub(crate) fn wait(&self) {
+        let settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(settled, |settled| !*settled));
+    }
+}
+
+pub(crate) fn commit(pid_file: Option<Prepared>) {
+    if let Some(Err(error)) = pid_file.map(Prepared::commit) {
+        tracing::error!(%error, "cannot put the PID file in its place");
+    }
+}
+
+/// Taking over from a predecessor.
+pub(crate) struct Join {
+    registry: Registry,
+    watch: Watch,
+    pid_file: Option<Prepared>,
+    /// Places in the manifest.
+    unwanted: Vec<u16>,
+    predecessor: Predecessor,
+}
+
+impl Join {
+    /// Everything that was to be claimed in time has been.
+    pub(crate) fn new(
+        registry: Registry,
+        watch: Watch,
+        pid_file: Option<Prepared>,
+        predecessor: Predecessor,
+    ) -> Self {
+        let mut join = Self { registry, watch, pid_file, unwanted: Vec::new(), predecessor };
+        join.unwanted = join.disclaim();
+        join
+    }
+
+    /// What this process does not want; if it wants it later after all, the
+    /// predecessor hears of that.
+    fn disclaim(&self) -> Vec<u16> {
+        let tell = self.predecessor.tell();
+        self.registry.disclaim(move |place| tell.say(&[Later::Wants { place, wanted: true }]))
+    }
+
+    /// Returns when this process is settled. No error can stop it: a
+    /// predecessor that cannot be heard is one that is gone, and we hold its
+    /// sockets.
+    pub(crate) fn run(mut self) -> Then {
+        let gone = |error: io::Error| {
+            tracing::error!(%error, "cannot hear the predecessor, carrying on without it");
+            Heard::Gone
+        };
+        let mut joining = Joining::new(self.predecessor.dialect());
+        let mut heard = fd::refuse_sigpipe().map_or_else(gone, |()| Heard::Initialised);
+        if heard == Heard::Gone {
+            joining.handle(heard);
+            heard = Heard::Initialised;
+        }
+        loop {
+            for act in joining.handle(heard) {
+                match act {
+                    Act::SayReady => {
+                        if let Err(error) = self.predecessor.say_ready(&self.unwanted) {
+                            tracing::error!(%error, "cannot tell the predecessor that we are ready");
+                        }
+                    }
+                    Act::Accept => self.accept(),
+                    Act::Settle(then) => {
+                        self.registry.close_unclaimed();
+                        return then;
+                    }
+                }
+            }
+            heard = self.predecessor.hear().unwrap_or_else(gone);
+        }
+    }
+
+    fn accept(&mut self) {
+        self.registry.set_tenure(Tenure::Ours);
+        self.registry.assert_flags();
+        commit(self.pid_file.take());
+        self.watch.advance(Phase::Starting, Phase::Serving);
+    }
+}

@@ -1,0 +1,92 @@
+//! What systemd is told of the life of a process, and when. Nothing here blocks
+//! or fails: a service does not end because nobody reads its messages.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+use std::task::Context;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::systemd::notify::{
+    Fields, Notifier, main_pid, monotonic, ready, ready_main, reloading, status, stopping as stops,
+    watchdog, watchdog_interval,
+};
+use crate::upgrade::{Observer, Stage};
+
+/// Tells it, or says in the log that it could not be told.
+fn tell(notifier: &Notifier, fields: &Fields) {
+    if let Err(error) = notifier.send(fields) {
+        tracing::warn!(%error, ?fields, "cannot notify systemd");
+    }
+}
+
+/// Feeds systemd's watchdog (`WatchdogSec=`) for as long as the loop that polls
+/// it is alive, and this process is the main one.
+#[derive(Debug)]
+pub(super) struct Feeder {
+    notifier: Notifier,
+    interval: Interval,
+}
+
+impl Feeder {
+    /// `None` if there is no watchdog. The variables are those of the first
+    /// generation; what they say of its pid holds for its successors.
+    pub(super) fn new(notifier: &Notifier, is_child: bool) -> Option<Self> {
+        let pid = env::var_os("WATCHDOG_PID");
+        let first = pid.as_deref().and_then(OsStr::to_str).and_then(|pid| pid.parse().ok());
+        let accepted = [first.filter(|_| is_child).unwrap_or_else(std::process::id)];
+        let usec: Option<OsString> = env::var_os("WATCHDOG_USEC");
+        // Half of it, as sd_watchdog_enabled(3) recommends.
+        let span = watchdog_interval(usec.as_deref(), pid.as_deref(), &accepted)? / 2;
+        let mut interval = interval(span.max(std::time::Duration::from_millis(1)));
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Some(Self { notifier: notifier.clone(), interval })
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        while self.interval.poll_tick(cx).is_ready() {
+            tell(&self.notifier, &watchdog());
+        }
+    }
+}
+
+/// This process serves, and is the main one.
+pub(super) fn serving(notifier: &Notifier, generation: u64) {
+    let text = format!("generation {generation} serves");
+    tell(notifier, &[ready_main(std::process::id()), status(&text)].concat());
+}
+
+/// The service stops.
+pub(super) fn stopping(notifier: &Notifier) {
+    tell(notifier, &[stops(), status("stopping")].concat());
+}
+
+/// What is told in the course of an upgrade. All of it is said by the old
+/// process: until it says who is the main process now, systemd believes no
+/// other (`NotifyAccess=main`). *Ready* ends the reload, so it is said when new
+/// connections go to the new generation; the main process changes only when the
+/// old one cannot take the service back any more, because the end of the main
+/// process is the end of the service.
+pub(super) fn observer(notifier: Notifier) -> Observer {
+    Arc::new(move |stage| {
+        let fields = match stage {
+            Stage::Begun => match monotonic() {
+                Ok(now) => [reloading(now), status("upgrading")].concat(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the monotonic clock");
+                    return;
+                }
+            },
+            Stage::HandedOff => {
+                [ready(), status("new connections go to the new generation")].concat()
+            }
+            Stage::Decided(report) => match (&report.outcome, report.successor) {
+                (Ok(()), Some(pid)) => main_pid(pid),
+                (Ok(()), None) => return,
+                (Err(_), _) => [ready(), status(&report.to_string())].concat(),
+            },
+        };
+        tell(&notifier, &fields);
+    })
+}
