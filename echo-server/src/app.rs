@@ -4,12 +4,14 @@
 use std::io;
 use std::sync::Arc;
 
-use ecdysis::tokio_ecdysis::{ExitMode, SignalKind, StopOnShutdown, TokioEcdysisBuilder};
-use tokio::signal::unix::signal;
+use ecdysis::UnixOptions;
+use ecdysis::tokio_ecdysis::{
+    DrainOptions, ExitMode, SignalKind, StopOnShutdown, TokioEcdysisBuilder,
+};
 
 use crate::cli::Config;
 use crate::ledger::{Ledger, Published};
-use crate::server::{Connections, Drained, serve};
+use crate::server::serve;
 
 /// Runs this process to its end.
 ///
@@ -22,6 +24,9 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     builder.stop_on_signal(SignalKind::interrupt())?;
     builder.set_ready_deadline(config.ready_deadline);
     builder.set_probation(config.probation);
+    if let Some(control) = &config.control {
+        builder.control_socket(control, &UnixOptions::new().mode(0o600))?;
+    }
 
     // Everything that can fail comes before `ready`: until then the
     // predecessor, if there is one, serves, and goes on if we fail.
@@ -35,25 +40,25 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     let stream = builder.listen_tcp(StopOnShutdown::Yes, config.listen)?;
     let listen = stream.local_addr()?;
     let greeting = config.greeting.then(|| greeting(generation));
-    let connections = Connections::default();
-    let accepting = tokio::spawn(serve(stream, greeting, ledger, connections.clone()));
+    let accepting = tokio::spawn(serve(stream, greeting, ledger, builder.connections().clone()));
 
-    let (_ecdysis, leave) = builder.ready()?;
+    let (ecdysis, leave) = builder.ready()?;
     tracing::info!(generation, pid = std::process::id(), %listen, "ready");
     let (mode, reason) = leave.await.map_err(io::Error::other)?;
-    let mut second_stop = signal(SignalKind::terminate())?;
-    match mode {
-        ExitMode::Upgrade => tracing::info!(generation, "the next generation serves"),
-        ExitMode::FullStop | ExitMode::PartialStop => {
-            tracing::info!(generation, ?reason, "stopping");
-        }
+    if let ExitMode::Upgrade = mode {
+        tracing::info!(generation, "the next generation serves");
+    } else {
+        tracing::info!(generation, ?reason, "stopping");
     }
 
-    // The stream has ended, or ends now; what was accepted is still served.
+    // The stream ends when it has yielded its last; what was accepted is still
+    // served, until the deadline, or a second stop.
     accepting.await.map_err(io::Error::other)?;
-    match connections.drain(config.drain_deadline, second_stop.recv()).await {
-        Drained::Clean => tracing::info!(generation, "drained"),
-        Drained::Cut(left) => tracing::warn!(generation, left, "connections cut"),
+    let drained = ecdysis.drain(&DrainOptions::default().deadline(config.drain_deadline)).await;
+    if drained.is_clean() {
+        tracing::info!(generation, "drained");
+    } else {
+        tracing::warn!(generation, left = drained.cut, "connections cut");
     }
     published.map_or(Ok(()), |published| published.close())
 }

@@ -30,6 +30,10 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) greeting: bool,
 
+    /// Answer `ecdysis-ctl PATH status|upgrade|stop|drain` on this socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+
     /// Keep an account of this generation: the socket DIR/PID.sock answers a
     /// connection with it, as a line of JSON; at the end it is left in DIR/PID.json
     #[arg(long, value_name = "DIR")]

@@ -3,33 +3,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use ecdysis::Connections;
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::echo::echo;
 use crate::ledger::Ledger;
 
-/// The connections of this process.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Connections {
-    tracker: TaskTracker,
-    cut: CancellationToken,
-}
-
-/// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drained {
-    /// Every connection finished by itself.
-    Clean,
-    /// This many had to be cut.
-    Cut(usize),
-}
-
-/// Serves every connection of the stream, until it ends.
+/// Serves every connection of the stream, until it ends; the connections may
+/// take longer.
 pub(crate) async fn serve<S, C>(
     mut stream: S,
     greeting: Option<Arc<[u8]>>,
@@ -39,39 +22,25 @@ pub(crate) async fn serve<S, C>(
     S: Stream<Item = io::Result<C>> + Unpin,
     C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    while let Some(Ok(connection)) = stream.next().await {
+    while let Some(Ok(stream)) = stream.next().await {
         ledger.accepted();
         let (greeting, ledger) = (greeting.clone(), Arc::clone(&ledger));
-        let cut = connections.cut.clone();
-        connections.tracker.spawn(async move {
-            let finished = cut.run_until_cancelled(echo(connection, greeting.as_deref(), &ledger));
-            ledger.closed(matches!(finished.await, Some(Ok(()))));
+        let connection = connections.enter();
+        tokio::spawn(async move {
+            let clean = tokio::select! {
+                finished = echo(stream, greeting.as_deref(), &ledger) => finished.is_ok(),
+                () = connection.cut() => false,
+            };
+            ledger.closed(clean);
         });
-    }
-}
-
-impl Connections {
-    /// Waits until every connection has finished, for `most` or until `hurry`
-    /// is ready; then cuts what is left. To be called when nothing is accepted
-    /// any more.
-    pub(crate) async fn drain(&self, most: Duration, hurry: impl Future) -> Drained {
-        self.tracker.close();
-        tokio::select! {
-            () = self.tracker.wait() => return Drained::Clean,
-            () = tokio::time::sleep(most) => {}
-            _ = hurry => {}
-        }
-        let left = self.tracker.len();
-        self.cut.cancel();
-        self.tracker.wait().await;
-        Drained::Cut(left)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::time::Duration;
 
+    use ecdysis::tokio_ecdysis::{DrainOptions, drain};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -87,26 +56,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_drain_waits_for_a_client_that_finishes() {
+    async fn a_connection_that_finishes_is_closed_clean() {
         let (mut client, connections, ledger) = serving().await;
-        let drain = connections.drain(Duration::MAX, pending::<()>());
-        let (drained, ()) = tokio::join!(drain, async { client.shutdown().await.unwrap() });
-        assert_eq!(drained, Drained::Clean);
+        client.shutdown().await.unwrap();
+        let drained = drain(&connections, &DrainOptions::default()).await;
+        assert!(drained.is_clean());
         assert_eq!((ledger.account().closed_clean, ledger.account().closed_dirty), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_cuts_what_outlasts_the_deadline() {
+    async fn a_connection_that_outlasts_the_deadline_is_cut() {
         let (_client, connections, ledger) = serving().await;
-        let drained = connections.drain(Duration::from_secs(30), pending::<()>()).await;
-        assert_eq!(drained, Drained::Cut(1));
+        let options = DrainOptions::default().deadline(Duration::from_secs(30));
+        assert_eq!(drain(&connections, &options).await.cut, 1);
         assert_eq!((ledger.account().closed_clean, ledger.account().closed_dirty), (0, 1));
-    }
-
-    #[tokio::test]
-    async fn a_drain_can_be_hurried() {
-        let (_client, connections, _ledger) = serving().await;
-        let drained = connections.drain(Duration::MAX, std::future::ready(())).await;
-        assert_eq!(drained, Drained::Cut(1));
     }
 }
