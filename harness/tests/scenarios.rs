@@ -56,7 +56,7 @@ fn refused(old: &str, new: &str, parts: &[&str]) {
 #[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
-    for dir in [repository(), repository().join("controls")] {
+    for dir in ["", "controls", "wire"].map(|dir| repository().join(dir)) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
@@ -68,7 +68,7 @@ fn every_scenario_loads_without_a_warning() {
             }
         }
     }
-    assert!(seen >= 7, "{seen} scenarios");
+    assert!(seen >= 8, "{seen} scenarios");
 }
 
 #[test]

@@ -1,75 +1,69 @@
-//! Puts two servers through the same upgrade, in turn, and says how long after
-//! SIGHUP the old process stopped accepting.
-//!
-//! Everything is seen from outside, and alike for both: a client connects over
-//! loopback as fast as one connection at a time allows, reads which pid
-//! answers, and goes on until the old process says that its shutdown future
-//! has resolved. The old process *stops accepting* when the last connection
-//! that it answered was dispatched. The shutdown future says something else:
-//! ours resolves after a probation, half a second in which the old process
-//! accepts nothing and keeps the sockets, in case the new one dies.
+//! Measures the server that is built on this project's library, beside the one
+//! that is built on the published crate, and says whether it is good enough.
+//! Each part says what it measures, and how.
 
-mod round;
-mod table;
+mod gates;
+mod memory;
+mod quantile;
+mod server;
+mod throughput;
+mod upgrade;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use crate::round::{Round, upgrade_once};
-use crate::table::median;
+use crate::gates::Gates;
 
-/// Beyond this median, our library is too slow and the process exits with 1.
-const LIMIT: Duration = Duration::from_millis(10);
-
-const USAGE: &str = "usage: measure ROUNDS OURS PUBLISHED [--report-only]";
+const USAGE: &str = "usage: ci/bench [--report-only] [--gib N] [upgrade] [memory] [throughput]";
+const PARTS: [&str; 3] = ["upgrade", "memory", "throughput"];
 
 fn main() -> ExitCode {
-    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("measure: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Whether the gate held.
-fn run(args: &[String]) -> Result<bool, Box<dyn std::error::Error>> {
-    let (rounds, ours, published, report_only) = match args {
-        [rounds, ours, published] => (rounds, ours, published, false),
-        [rounds, ours, published, flag] if flag == "--report-only" => {
-            (rounds, ours, published, true)
-        }
-        _ => return Err(USAGE.into()),
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let Some(wanted) = Wanted::parse(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
     };
-    let rounds: usize = rounds.parse()?;
-    if rounds == 0 {
-        return Err("a median of no rounds says nothing".into());
-    }
-
-    let mut of_ours = Vec::with_capacity(rounds);
-    let mut of_published = Vec::with_capacity(rounds);
-    for n in 0..rounds {
-        // Whoever goes second finds the caches warm: they take turns.
-        if n % 2 == 0 {
-            of_ours.push(upgrade_once(ours)?);
-            of_published.push(upgrade_once(published)?);
-        } else {
-            of_published.push(upgrade_once(published)?);
-            of_ours.push(upgrade_once(ours)?);
+    let mut gates = Gates::default();
+    for part in PARTS.into_iter().filter(|part| wanted.parts.contains(part)) {
+        let (ours, published) = (wanted.ours, wanted.published);
+        let measured = match part {
+            "upgrade" => upgrade::run(ours, published, &mut gates),
+            "memory" => memory::run(ours, published, wanted.gib, &mut gates),
+            _ => throughput::run(ours, published, &mut gates),
+        };
+        if let Err(error) = measured {
+            gates.check(&format!("{part} can be measured ({error})"), false);
         }
+        println!();
     }
-    print!("{}", table::render(&of_ours, &of_published));
-
-    let holds = gate(
-        &format!("the median of \"SIGHUP -> old stops accepting\" is at most {LIMIT:?}"),
-        median(of_ours.iter().map(|round| round.old_stops)) <= LIMIT,
-    ) & gate("no connection failed", of_ours.iter().all(|round| round.failed == 0));
-    Ok(holds || report_only)
+    println!("{}", gates.sum());
+    if gates.hold() || wanted.report_only { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn gate(claim: &str, holds: bool) -> bool {
-    println!("gate: ours: {claim}: {}", if holds { "holds" } else { "DOES NOT HOLD" });
-    holds
+struct Wanted<'a> {
+    ours: &'a str,
+    published: &'a str,
+    report_only: bool,
+    /// What the full process holds.
+    gib: u64,
+    parts: Vec<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn parse(arguments: &'a [String]) -> Option<Self> {
+        let [ours, published, rest @ ..] = arguments else { return None };
+        let mut wanted = Self { ours, published, report_only: false, gib: 8, parts: Vec::new() };
+        let mut rest = rest.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--report-only" => wanted.report_only = true,
+                "--gib" => wanted.gib = rest.next()?.parse().ok().filter(|gib| *gib > 0)?,
+                part if PARTS.contains(&part) => wanted.parts.push(part),
+                _ => return None,
+            }
+        }
+        if wanted.parts.is_empty() {
+            wanted.parts = PARTS.to_vec();
+        }
+        Some(wanted)
+    }
 }
