@@ -23,7 +23,7 @@ use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::program::Program;
-use crate::protocol::{Do, Leaving, Seen, Then, Verdict};
+use crate::protocol::{Do, Leaving, Seen, Then, Verdict, Word};
 use crate::registry::{Registry, Tenure};
 use crate::report::UpgradeReport;
 use crate::spare::{Spares, used_up};
@@ -62,6 +62,11 @@ pub(crate) enum Stage<'a> {
     /// The successor is ready, this process has stopped accepting; the
     /// successor is about to.
     HandedOff,
+    /// The successor has stood the test and is about to hear that it is the one.
+    Settling {
+        /// Its pid.
+        successor: u32,
+    },
     /// It is over; before anybody else knows, and before the successor is let go.
     Decided(&'a UpgradeReport),
 }
@@ -199,7 +204,8 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         report.started = Some(now() - asked);
         let leaving = Leaving::new(asked + course.ready_deadline, course.probation);
         let successor = successor.insert(started);
-        Drive { course, leaving, asked, report: &mut report, status: None }.finish(successor)
+        Drive { course, leaving, asked, report: &mut report, status: None, settled: false }
+            .finish(successor)
     });
     report.decided = now() - asked;
     course.count(&report);
@@ -318,6 +324,8 @@ struct Drive<'a> {
     report: &'a mut UpgradeReport,
     /// How the successor ended.
     status: Option<ExitStatus>,
+    /// It is the one now.
+    settled: bool,
 }
 
 impl Drive<'_> {
@@ -358,7 +366,12 @@ impl Drive<'_> {
                 self.course.registry.assert_flags();
                 self.course.watch.set(Phase::Serving);
             }
-            Do::Say(word) => successor.say(word)?,
+            Do::Say(word) => {
+                if let Word::Settled(_) = word {
+                    self.settling(successor);
+                }
+                successor.say(word)?;
+            }
             Do::Mark { place, wanted } => {
                 self.course.registry.mark(place, wanted);
                 self.course.watch.wake();
@@ -369,10 +382,11 @@ impl Drive<'_> {
         Ok(None)
     }
 
-    fn conclude(&self, verdict: Verdict, successor: &Successor) -> Result<(), UpgradeError> {
+    fn conclude(&mut self, verdict: Verdict, successor: &Successor) -> Result<(), UpgradeError> {
         let status = self.status.unwrap_or_default();
         Err(UpgradeError::new(match verdict {
             Verdict::Completed => {
+                self.settling(successor);
                 self.pass_on(successor);
                 return Ok(());
             }
@@ -383,6 +397,13 @@ impl Drive<'_> {
             Verdict::RolledBack => UpgradeErrorKind::RolledBack(status),
             Verdict::Stopped => UpgradeErrorKind::Stopped,
         }))
+    }
+
+    /// Once; one built on the published crate is not told in words.
+    fn settling(&mut self, successor: &Successor) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.course.observe(Stage::Settling { successor: successor.pid() });
+        }
     }
 
     /// What could not be passed on in words is, as far as it goes, by the signal
