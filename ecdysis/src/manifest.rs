@@ -172,15 +172,20 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
 /// The published list's form. What it has no form for stands in it as an
 /// unnamed datagram socket that nobody will ask for: a successor built on the
 /// published crate then closes it, instead of keeping it open for good without
-/// ever accepting from it.
+/// ever accepting from it. A path that is not UTF-8 is such a thing: the
+/// published crate would refuse the whole list for it.
 fn encode_key(passed: &Passed, bytes: &mut Vec<u8>) {
     let (kind, payload): (u32, Vec<u8>) = match &passed.key {
-        SocketKey::Unix { path } => (0, encode_path(path.as_deref())),
+        SocketKey::Unix { path } if has_form(path.as_deref()) => (0, encode_path(path.as_deref())),
         SocketKey::Tcp { address } => (1, encode_address(*address)),
         SocketKey::Udp { address } => (2, encode_address(*address)),
         SocketKey::UnixDatagramPair { name } => (3, encode_text(name.as_bytes())),
-        SocketKey::UnixSeqpacket { path } => (4, encode_path(path.as_deref())),
-        SocketKey::UnixDatagram { .. }
+        SocketKey::UnixSeqpacket { path } if has_form(path.as_deref()) => {
+            (4, encode_path(path.as_deref()))
+        }
+        SocketKey::Unix { .. }
+        | SocketKey::UnixSeqpacket { .. }
+        | SocketKey::UnixDatagram { .. }
         | SocketKey::UnixAbstract { .. }
         | SocketKey::UnixSeqpacketAbstract { .. }
         | SocketKey::Named { .. }
@@ -191,6 +196,11 @@ fn encode_key(passed: &Passed, bytes: &mut Vec<u8>) {
     };
     bytes.extend(kind.to_le_bytes());
     bytes.extend(payload);
+}
+
+/// Whether the published crate can read this path.
+fn has_form(path: Option<&Path>) -> bool {
+    path.is_none_or(|path| path.to_str().is_some())
 }
 
 fn encode_text(text: &[u8]) -> Vec<u8> {
