@@ -11,3 +11,7 @@ mod service;
 mod clients;
 mod subjects;
 mod blocking;
+#[cfg(feature = "tokio_ecdysis")]
+mod probation;
+#[cfg(feature = "tokio_ecdysis")]
+mod control;

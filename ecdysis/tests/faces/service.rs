@@ -235,9 +235,19 @@ pub(crate) fn stop(pid: u32) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         stat.rsplit_once(") ").unwrap().1.starts_with('T')
     };
-    while !stopped() {
-        thread::yield_now();
-    }
+    eventually("it stops", || stopped().then_some(()));
+}
+
+/// Looks until there is what is looked for, where no event tells of it.
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let pause = Duration::from_millis(1);
+    let looks = std::iter::repeat_with(look).take(usize::try_from(PATIENCE.as_millis()).unwrap());
+    let paused = looks.inspect(|found| {
+        if found.is_none() {
+            thread::sleep(pause);
+        }
+    });
+    paused.flatten().next().unwrap_or_else(|| panic!("in vain: {what}"))
 }
 
 /// The value of `name=value` in a line of the log.

@@ -9,6 +9,8 @@ use ecdysis::Ecdysis;
 #[path = "../../examples/blocking_echo.rs"]
 #[expect(dead_code, reason = "its main function is for who runs the example")]
 mod blocking_echo;
+#[cfg(feature = "tokio_ecdysis")]
+mod echo;
 
 /// Where the service has its files, if this process is one.
 fn directory() -> Option<PathBuf> {
@@ -24,7 +26,16 @@ fn span(name: &str) -> Option<Duration> {
 #[ignore = "a process under test, which the other tests start"]
 fn blocking() {
     let Some(directory) = directory() else { return };
-    let mut ecdysis = Ecdysis::try_new().unwrap();
+    let mut ecdysis = Ecdysis::try_new().unwrap_or_else(|error| panic!("cannot begin: {error}"));
     ecdysis.set_probation(span("PROBATION").unwrap_or_default());
     blocking_echo::run(ecdysis, ([127, 0, 0, 1], 0).into(), &directory.join("control")).unwrap();
+}
+
+#[cfg(feature = "tokio_ecdysis")]
+#[test]
+#[ignore = "a process under test, which the other tests start"]
+fn tokio() {
+    let Some(directory) = directory() else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(echo::run(&directory)).unwrap_or_else(|error| panic!("cannot begin: {error}"));
 }
