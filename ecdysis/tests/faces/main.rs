@@ -15,3 +15,5 @@ mod blocking;
 mod probation;
 #[cfg(feature = "tokio_ecdysis")]
 mod control;
+#[cfg(feature = "systemd_notify")]
+mod systemd;
