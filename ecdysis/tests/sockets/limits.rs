@@ -1,0 +1,129 @@
+//! A process that has used up its descriptors.
+
+use std::net::{SocketAddr, TcpStream};
+
+use crate::clients::{Greeted, greet, visit};
+use crate::process::descriptors;
+use crate::server::{EXEC, Server};
+
+const TCP: &str = "tcp:127.0.0.1:0";
+
+/// How many descriptors it may have.
+const LIMIT: usize = 64;
+
+/// A server that may have few descriptors, and so many clients that it has used
+/// them up; some more wait in its queue.
+fn full() -> (Server, Vec<Greeted<TcpStream>>, Vec<TcpStream>) {
+    let mut server = Server::new();
+    server.steps(&[TCP]);
+    let script = format!("ulimit -n {LIMIT}; {EXEC}");
+    server.launch(&script, &[&server.arguments()]);
+    server.has_started();
+    let address: SocketAddr = server.address_of(TCP);
+    let room = LIMIT - descriptors(server.pid).len();
+    let mut clients: Vec<_> =
+        (0..LIMIT + 20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let waiting = clients.split_off(room);
+    // They are served in the order in which they came; whoever is greeted has
+    // taken a descriptor.
+    let greeted = clients.into_iter().map(|client| greet(client).unwrap()).collect();
+    assert_eq!(descriptors(server.pid).len(), LIMIT);
+    (server, greeted, waiting)
+}
+
+#[test]
+fn accepting_goes_on_when_descriptors_come_back() {
+    let (mut server, greeted, waiting) = full();
+    for mut client in greeted {
+        client.echo("served").unwrap();
+        client.finish().unwrap();
+    }
+    for client in waiting {
+        assert_eq!(visit(client).unwrap(), (0, server.pid));
+    }
+    let address: SocketAddr = {
+        server.upgrade();
+        server.address_of(TCP)
+    };
+    assert_eq!(visit(TcpStream::connect(address).unwrap()).unwrap(), (1, server.pid));
+}
+
+#[test]
+fn a_process_that_has_no_descriptors_left_can_be_upgraded() {
+    let (mut server, greeted, waiting) = full();
+    server.upgrade();
+    for client in waiting {
+        assert_eq!(visit(client).unwrap(), (1, server.pid));
+    }
+    for mut client in greeted {
+        assert_eq!(client.generation, 0);
+        client.echo("served to the end").unwrap();
+        client.finish().unwrap();
+    }
+    server.log_until("ends generation=0");
+}
+
+#[test]
+fn a_process_that_has_no_descriptors_left_can_be_upgraded_after_a_failure() {
+    let (mut server, mut greeted, waiting) = full();
+    server.steps(&[TCP, "abort"]);
+    for _ in 0..5 {
+        let report = server.attempt();
+        assert!(report.contains("SIGABRT"), "{report}");
+        greeted[0].echo("served meanwhile").unwrap();
+    }
+    server.steps(&[TCP]);
+    server.upgrade();
+    for client in waiting {
+        visit(client).unwrap();
+    }
+}
+
+#[test]
+fn a_process_that_has_no_descriptors_left_can_be_stopped() {
+    let (mut server, greeted, waiting) = full();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(server.pid.cast_signed()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    server.log_until("leaves generation=0");
+    for client in greeted {
+        client.finish().unwrap();
+    }
+    for client in waiting {
+        assert_eq!(visit(client).unwrap(), (0, server.pid));
+    }
+    server.log_to_the_end();
+}
+
+#[test]
+fn a_successor_that_lacks_descriptors_says_so_and_binds_nothing_anew() {
+    let steps: Vec<String> = (1..=8).map(|host| format!("tcp:127.0.0.{host}:0")).collect();
+    let mut server = Server::with(&steps);
+    let before: Vec<SocketAddr> = steps.iter().map(|step| server.address_of(step)).collect();
+    let mut failed = 0;
+    // Every point at which it can run out, from before its first line on, to the
+    // first limit that is enough.
+    for limit in 5..100 {
+        server.interpose(&format!("ulimit -n {limit}; exec \"$server\" \"$@\""));
+        let report = server.attempt();
+        if report.contains(" completed") {
+            server.has_completed(&report);
+            break;
+        }
+        failed += 1;
+        for address in &before {
+            assert_eq!(visit(TcpStream::connect(address).unwrap()).unwrap(), (0, server.pid));
+        }
+    }
+    // There are at least as many points as sockets.
+    assert!(failed > steps.len(), "{failed}");
+    for address in &before {
+        assert_eq!(visit(TcpStream::connect(address).unwrap()).unwrap(), (1, server.pid));
+    }
+    let log = server.stop();
+    let lacking = log.iter().filter(|line| line.contains("Error:")).collect::<Vec<_>>();
+    assert!(lacking.iter().any(|line| line.contains("code: 24")), "{lacking:?}");
+    assert!(lacking.iter().all(|line| !line.contains("AddrInUse")), "{lacking:?}");
+}

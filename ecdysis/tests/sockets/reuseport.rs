@@ -1,0 +1,99 @@
+//! Groups of sockets that share an address: they grow and shrink with the
+//! generations, and no client notices.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::clients::{Load, Tally};
+use crate::process::listeners;
+use crate::rounds::rounds;
+use crate::server::{Server, signal};
+
+/// A client whose SYN was dropped tries again after a second (RFC 6298).
+const SYN_RETRY: Duration = Duration::from_millis(900);
+
+const CLIENTS: u16 = 48;
+
+/// An address that a group may have. As long as the socket is there, nobody else
+/// is given it; it does not listen, so no client meets it.
+fn reserved() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+fn no_harm(tally: &Tally) {
+    assert_eq!((tally.refused, tally.harmed.as_slice()), (0, [].as_slice()), "{tally:?}");
+    assert!(tally.slowest_connect < SYN_RETRY, "{tally:?}");
+}
+
+#[test]
+fn a_group_shrinks_and_grows_under_load_and_nobody_is_reset() {
+    let (_reserved, address) = reserved();
+    let group = |count| format!("reuseport:{address}*{count}");
+    let mut server = Server::with(&[group(4)]);
+    let load = Load::tcp(CLIENTS, address);
+    load.wait_for(500);
+    for round in 0..rounds() {
+        // Some with a probation, in which both generations have the group.
+        let probation = format!("probation:{}", round % 2 * 100);
+        for count in [1, 4] {
+            server.steps(&[&probation, &group(count)]);
+            server.upgrade();
+            assert_eq!(listeners(server.pid).len(), count);
+            load.wait_for(500);
+        }
+    }
+    let tally = load.finish();
+    no_harm(&tally);
+    assert_eq!(tally.served.len(), rounds() as usize * 2 + 1, "{tally:?}");
+}
+
+#[test]
+fn every_member_of_a_group_gets_its_share_after_the_upgrades() {
+    let (_reserved, address) = reserved();
+    let group = |count| format!("reuseport:{address}*{count}");
+    let mut server = Server::with(&[group(1)]);
+    for count in [4, 2, 3] {
+        server.steps(&[group(count)]);
+        server.upgrade();
+        server.log_until(&format!("ends generation={}", server.generation - 1));
+        // Held by nobody who would not accept from it: every one of many
+        // clients is served.
+        let load = Load::tcp(CLIENTS, address);
+        load.wait_for(1000);
+        let tally = load.finish();
+        no_harm(&tally);
+        assert_eq!(tally.served.keys().copied().collect::<Vec<_>>(), [server.generation]);
+    }
+}
+
+#[test]
+fn a_successor_that_crashes_after_it_has_joined_the_group_resets_nobody() {
+    let (_reserved, address) = reserved();
+    let group = |count| format!("reuseport:{address}*{count}");
+    let mut server = Server::with(&[group(1)]);
+    let gate = server.gate("gate");
+    let load = Load::tcp(CLIENTS, address);
+    for _ in 0..rounds() {
+        server.steps(&[&group(4), gate.to_str().unwrap(), "abort"]);
+        signal(server.pid, nix::sys::signal::Signal::SIGHUP);
+        server.log_until("waits ");
+        // The group has four members now, and three of them accept nothing.
+        load.wait_for(1000);
+        server.open_gate("gate");
+        let report = server.log_until("upgrade to generation 1 ");
+        assert!(report.contains("failed") && report.contains("SIGABRT"), "{report}");
+        load.wait_for(200);
+    }
+    server.steps(&[group(4)]);
+    server.upgrade();
+    load.wait_for(500);
+    let tally = load.finish();
+    no_harm(&tally);
+    assert_eq!(tally.served.keys().copied().collect::<Vec<_>>(), [0, 1]);
+}
