@@ -168,6 +168,13 @@ fn each_step_is_told_in_order_and_by_the_main_process() {
     for manager in [Manager::at_a_path(), Manager::abstract_name()] {
         let mut service = manager.serve(Start::new("tokio").with("PROBATION", "20"));
         let first = service.first_pid();
+
+        service.replace_with("exit 3");
+        signal(first, Signal::SIGHUP);
+        manager.reloads();
+        let status = manager.has_reloaded();
+        assert!(status.contains("failed after") && status.contains("exit status: 3"), "{status}");
+
         service.hold("exec $real \"$@\"");
         let before = now();
         signal(first, Signal::SIGHUP);
@@ -181,12 +188,6 @@ fn each_step_is_told_in_order_and_by_the_main_process() {
         manager.has_handed_off();
         manager.is_succeeded_by(second);
         manager.serves(second, 1);
-
-        service.replace_with("exit 3");
-        signal(second, Signal::SIGHUP);
-        manager.reloads();
-        let status = manager.has_reloaded();
-        assert!(status.contains("failed after") && status.contains("exit status: 3"), "{status}");
 
         signal(second, Signal::SIGTERM);
         manager.stops();
