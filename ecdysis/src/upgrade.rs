@@ -65,6 +65,10 @@ pub(crate) enum Stage<'a> {
     /// The successor has stood the test and is about to hear that it is the one.
     Settling {
         /// Its pid.
+        #[cfg_attr(
+            not(feature = "systemd_notify"),
+            expect(dead_code, reason = "nobody but systemd has to know")
+        )]
         successor: u32,
     },
     /// It is over; before anybody else knows, and before the successor is let go.
@@ -222,8 +226,12 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
             course.watch.set(Phase::Draining);
         }
         (_, failed) => {
-            // Killed and reaped, if that has not been done.
+            // Killed and reaped, if that has not been done; and what that sets
+            // free is held back again before a connection can take it.
+            let held = course.watch.hold();
             drop(failed);
+            course.spares.fill();
+            drop(held);
             course.serve_again(&report);
         }
     }
@@ -242,19 +250,21 @@ fn start(
     let state = course.state.as_ref().map(StateMaker::make).transpose();
     let state = state.map_err(|error| UpgradeError::with_source(UpgradeErrorKind::State, error))?;
     let sockets = course.registry.export();
-    let mut ancestors = ancestors::living(&course.ancestors);
-    ancestors.push(ancestors::this_process(course.generation, course.signals.ending())?);
     let ignored = [course.signals.all(), course.program.ignored.clone()].concat();
     let launch = || {
         let state = state.as_ref().map(|state| state::pass(state.version(), state.bytes()));
         let state = state.transpose()?;
+        // Looking at processes needs a descriptor, too.
+        let this = ancestors::this_process(course.generation, course.signals.ending())?;
+        let mut ancestors = ancestors::living(&course.ancestors);
+        ancestors.push(this);
         Successor::start(&Launch {
             program: &course.program,
             environment: environment.clone(),
             sockets: &sockets,
             state,
             generation: course.generation + 1,
-            ancestors: ancestors.clone(),
+            ancestors,
             ignored: &ignored,
         })
     };
@@ -262,7 +272,9 @@ fn start(
         Err(error) if error.io().is_some_and(used_up) => {
             let _held = course.watch.hold();
             course.spares.release();
-            launch()
+            let outcome = launch();
+            course.spares.fill();
+            outcome
         }
         outcome => outcome,
     }
@@ -298,7 +310,6 @@ impl Course {
         self.watch.advance(Phase::HandingOff, Phase::Serving);
         // What the successor has made of the flags that we share with it.
         self.registry.assert_flags();
-        self.spares.fill();
         if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {

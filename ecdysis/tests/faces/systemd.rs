@@ -97,13 +97,15 @@ impl Manager {
     }
 
     fn receive(&self, flags: MsgFlags) -> io::Result<Message> {
-        let (mut text, mut control) = ([0; 8192], nix::cmsg_space!(nix::libc::ucred));
+        let (mut text, mut control) = ([0; 8192], nix::cmsg_space!(libc::ucred));
         let mut buffers = [IoSliceMut::new(&mut text)];
         let socket = self.socket.as_raw_fd();
         let received = recvmsg::<UnixAddr>(socket, &mut buffers, Some(&mut control), flags)?;
-        let credentials = received.cmsgs().unwrap().find_map(|message| match message {
-            ControlMessageOwned::ScmCredentials(credentials) => Some(credentials),
-            _ => None,
+        let credentials = received.cmsgs().unwrap().find_map(|message| {
+            if let ControlMessageOwned::ScmCredentials(credentials) = message {
+                return Some(credentials);
+            }
+            None
         });
         let (pid, length) = (credentials.unwrap().pid().unsigned_abs(), received.bytes);
         let text = std::str::from_utf8(&text[..length]).unwrap();
