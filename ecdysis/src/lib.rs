@@ -99,6 +99,7 @@ mod sockets;
 mod incoming;
 #[cfg(feature = "tokio_ecdysis")]
 pub mod tokio_ecdysis;
+pub mod guide;
 
 pub use counters::Counts;
 pub use drain::{Connection, Connections, Drained};
