@@ -65,6 +65,10 @@ pub(crate) enum Stage<'a> {
     /// The successor has stood the test and is about to hear that it is the one.
     Settling {
         /// Its pid.
+        #[cfg_attr(
+            not(feature = "systemd_notify"),
+            expect(dead_code, reason = "nobody but systemd wants to know")
+        )]
         successor: u32,
     },
     /// It is over; before anybody else knows, and before the successor is let go.

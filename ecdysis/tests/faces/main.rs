@@ -15,5 +15,7 @@ mod blocking;
 mod probation;
 #[cfg(feature = "tokio_ecdysis")]
 mod control;
+#[cfg(feature = "tokio_ecdysis")]
+mod program;
 #[cfg(feature = "systemd_notify")]
 mod systemd;

@@ -57,10 +57,11 @@ fn configure(builder: &mut TokioEcdysisBuilder, directory: &Path) -> io::Result<
         builder.set_probation(probation);
     }
     if let Some(path) = of("PROGRAM") {
-        builder.program_mut().path(path);
+        // Its own default is what it was started as.
+        builder.program_mut().path(path).without_variable("PROGRAM");
     }
     if let Some(value) = of("CROSSES") {
-        builder.program_mut().variable("CROSSED", value).without_variable("STAYS");
+        builder.program_mut().variable("CROSSED", value).without_variable("CROSSES");
     }
     if let Some(directory) = of("DIRECTORY") {
         builder.program_mut().directory(directory);
