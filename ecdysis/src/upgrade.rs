@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -67,7 +68,7 @@ pub(crate) enum Stage<'a> {
         /// Its pid.
         #[cfg_attr(
             not(feature = "systemd_notify"),
-            expect(dead_code, reason = "nobody but systemd wants to know")
+            expect(dead_code, reason = "nobody but systemd has to know")
         )]
         successor: u32,
     },
@@ -226,8 +227,12 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
             course.watch.set(Phase::Draining);
         }
         (_, failed) => {
-            // Killed and reaped, if that has not been done.
+            // Killed and reaped, if that has not been done; and what that sets
+            // free is held back again before a connection can take it.
+            let held = course.watch.hold();
             drop(failed);
+            course.spares.fill();
+            drop(held);
             course.serve_again(&report);
         }
     }
@@ -246,19 +251,21 @@ fn start(
     let state = course.state.as_ref().map(StateMaker::make).transpose();
     let state = state.map_err(|error| UpgradeError::with_source(UpgradeErrorKind::State, error))?;
     let sockets = course.registry.export();
-    let mut ancestors = ancestors::living(&course.ancestors);
-    ancestors.push(ancestors::this_process(course.generation, course.signals.ending())?);
     let ignored = [course.signals.all(), course.program.ignored.clone()].concat();
     let launch = || {
         let state = state.as_ref().map(|state| state::pass(state.version(), state.bytes()));
         let state = state.transpose()?;
+        // Looking at processes needs a descriptor, too.
+        let this = ancestors::this_process(course.generation, course.signals.ending())?;
+        let mut ancestors = ancestors::living(&course.ancestors);
+        ancestors.push(this);
         Successor::start(&Launch {
             program: &course.program,
             environment: environment.clone(),
             sockets: &sockets,
             state,
             generation: course.generation + 1,
-            ancestors: ancestors.clone(),
+            ancestors,
             ignored: &ignored,
         })
     };
@@ -266,7 +273,9 @@ fn start(
         Err(error) if error.io().is_some_and(used_up) => {
             let _held = course.watch.hold();
             course.spares.release();
-            launch()
+            let outcome = launch();
+            course.spares.fill();
+            outcome
         }
         outcome => outcome,
     }
@@ -282,7 +291,9 @@ impl Course {
 
     fn observe(&self, stage: Stage<'_>) {
         for observer in &self.observers {
-            observer(stage);
+            // A hook that panics has been reported by the panic hook. It must
+            // not take the successor with it, or leave the gate shut.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer(stage)));
         }
     }
 
@@ -298,11 +309,10 @@ impl Course {
 
     /// Nothing has changed, as far as anybody can see.
     fn serve_again(&self, report: &UpgradeReport) {
-        // A failing system call of ours may have left the gate shut.
-        self.watch.advance(Phase::HandingOff, Phase::Serving);
         // What the successor has made of the flags that we share with it.
         self.registry.assert_flags();
-        self.spares.fill();
+        // A failing system call of ours may have left the gate shut.
+        self.watch.advance(Phase::HandingOff, Phase::Serving);
         if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {

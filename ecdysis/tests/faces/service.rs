@@ -70,11 +70,6 @@ impl Start {
         self
     }
 
-    /// A path in its directory.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     /// Starts it, and does not wait until it serves.
     pub(crate) fn start(self) -> Service {
         let Self { subject, script, environment, directory } = self;

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::UdpSocket;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -35,20 +33,6 @@ fn no_datagram_is_lost_over_twenty_upgrades() {
     });
 }
 
-#[test]
-fn no_unix_datagram_is_lost_over_twenty_upgrades() {
-    let mut server = Server::new();
-    server.steps(&[server.step("unix-datagram", "served")]);
-    server.start();
-    let (to, directory): (PathBuf, PathBuf) = (server.path("served"), server.path("."));
-    no_answer_is_missing(server, move |client| {
-        let socket = UnixDatagram::bind(directory.join(format!("client{client}"))).unwrap();
-        socket.connect(&to).unwrap();
-        socket.set_read_timeout(Some(LOST)).unwrap();
-        socket
-    });
-}
-
 /// A socket that has a peer.
 trait Peer: Send + 'static {
     fn send(&self, datagram: &[u8]) -> io::Result<usize>;
@@ -69,7 +53,7 @@ macro_rules! peer {
     )*};
 }
 
-peer!(UdpSocket, UnixDatagram);
+peer!(UdpSocket);
 
 fn no_answer_is_missing<P: Peer>(mut server: Server, client: impl Fn(u32) -> P) {
     let over = AtomicBool::new(false);

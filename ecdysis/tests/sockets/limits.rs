@@ -27,7 +27,9 @@ fn full() -> (Server, Vec<Greeted<TcpStream>>, Vec<TcpStream>) {
     // They are served in the order in which they came; whoever is greeted has
     // taken a descriptor.
     let greeted = clients.into_iter().map(|client| greet(client).unwrap()).collect();
-    assert_eq!(descriptors(server.pid).len(), LIMIT);
+    // One with a higher number was there before the limit was.
+    let below = |number: &u32| usize::try_from(*number).unwrap() < LIMIT;
+    assert_eq!(descriptors(server.pid).into_keys().filter(below).count(), LIMIT);
     (server, greeted, waiting)
 }
 
@@ -52,8 +54,10 @@ fn accepting_goes_on_when_descriptors_come_back() {
 fn a_process_that_has_no_descriptors_left_can_be_upgraded() {
     let (mut server, greeted, waiting) = full();
     server.upgrade();
+    // By whom does not matter: a descriptor that the upgrade has not needed may
+    // have gone to one of them.
     for client in waiting {
-        assert_eq!(visit(client).unwrap(), (1, server.pid));
+        visit(client).unwrap();
     }
     for mut client in greeted {
         assert_eq!(client.generation, 0);

@@ -15,5 +15,3 @@ mod reuseport;
 mod stops;
 mod limits;
 mod descriptors;
-mod bequest;
-mod manners;

@@ -201,6 +201,11 @@ impl Server {
     /// Asks for an upgrade, and waits for the outcome. What is reported of it.
     pub(crate) fn attempt(&mut self) -> String {
         signal(self.pid, Signal::SIGHUP);
+        self.outcome()
+    }
+
+    /// Waits for the outcome of an upgrade that was asked for.
+    pub(crate) fn outcome(&mut self) -> String {
         self.log_until(&format!("upgrade to generation {}", self.generation + 1))
     }
 
@@ -218,9 +223,14 @@ impl Server {
         self.pid = field(&ready, "pid").parse().unwrap();
     }
 
+    /// Tells the service to stop.
+    pub(crate) fn tell_to_stop(&self) {
+        signal(self.pid, Signal::SIGTERM);
+    }
+
     /// Stops the service, and waits until no process of it is left.
     pub(crate) fn stop(&mut self) -> Vec<String> {
-        signal(self.pid, Signal::SIGTERM);
+        self.tell_to_stop();
         self.log_to_the_end()
     }
 

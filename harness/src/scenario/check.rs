@@ -88,9 +88,11 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
             || "max_alive must leave room for the old and the new process; write 2 or more",
         )?;
         if let Some(most) = &upgrades.get_ref().most {
-            require(*most.get_ref() >= 1, &most.span(), || {
-                "most = 0 allows no upgrade; write 1 or more, or leave out [upgrades]"
-            })?;
+            require(
+                *most.get_ref() >= 1,
+                &most.span(),
+                || "most = 0 allows no upgrade; write 1 or more, or leave out [upgrades]",
+            )?;
         }
     }
     if let Some(fault) = file.fault.first() {
