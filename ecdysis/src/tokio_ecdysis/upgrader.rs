@@ -276,7 +276,9 @@ impl Upgrader {
         let connections = ecdysis.connections().clone();
         tokio::spawn(hear_on(self.triggers, connections, ecdysis.generation()));
         #[cfg(feature = "systemd_notify")]
-        if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take()) {
+        if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take())
+            && ecdysis.phase() == Phase::Stopping
+        {
             // On probation we are not the main process yet, and systemd hears
             // no other; that we stop makes the predecessor let go at once.
             let _ = tokio::time::timeout(PARTING, settling).await;
@@ -293,7 +295,10 @@ impl Upgrader {
             }
             Wish::Stop => {
                 #[cfg(feature = "systemd_notify")]
-                if let Some(notifier) = &self.systemd {
+                // One that never served only ends: the service does not.
+                if let Some(notifier) = &self.systemd
+                    && ecdysis.phase() == Phase::Stopping
+                {
                     super::systemd::stopping(notifier);
                 }
                 ExitMode::FullStop
