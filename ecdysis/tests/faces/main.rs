@@ -10,7 +10,9 @@
 mod service;
 mod clients;
 mod subjects;
+mod in_process;
 mod blocking;
+mod garbage;
 #[cfg(feature = "tokio_ecdysis")]
 mod probation;
 #[cfg(feature = "tokio_ecdysis")]

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use ecdysis::control::{Command, request};
 use nix::sys::signal::Signal;
 
+use crate::clients::greet;
 use crate::service::{PATIENCE, Service, Start, field, signal};
 
 /// Upgrades, and returns the pid of the new generation.
@@ -110,4 +111,13 @@ fn the_working_directory_can_be_named_and_must_exist() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), directory);
     signal(pid, Signal::SIGTERM);
     service.log_to_the_end();
+}
+
+#[test]
+fn a_second_constructor_in_a_successor_finds_no_predecessor() {
+    let service = start().with("TWICE", "yes").serve();
+    service.log_until("a second constructor: is_child=false");
+    upgrade(&service, 1);
+    service.log_until("a second constructor: is_child=false");
+    assert_eq!(upgrade(&service, 2), greet(service.address()).unwrap().pid);
 }

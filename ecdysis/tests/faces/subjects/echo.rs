@@ -69,6 +69,10 @@ fn configure(builder: &mut TokioEcdysisBuilder, directory: &Path) -> io::Result<
     if let Some(directory) = of("GOES_TO") {
         std::env::set_current_dir(directory)?;
     }
+    if of("TWICE").is_some() {
+        let second = ecdysis::Ecdysis::try_new()?;
+        say(&format!("a second constructor: is_child={}", second.is_child()));
+    }
     #[cfg(feature = "systemd_notify")]
     if let Err(error) = builder.enable_systemd_notifications() {
         say(&format!("systemd is not told: {error}"));
