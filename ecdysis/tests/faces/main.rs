@@ -6,6 +6,10 @@
 //! tests it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![cfg_attr(
+    not(feature = "tokio_ecdysis"),
+    expect(dead_code, reason = "most of what is tested runs on Tokio")
+)]
 
 mod service;
 mod clients;
