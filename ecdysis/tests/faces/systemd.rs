@@ -284,6 +284,8 @@ fn a_stop_of_a_successor_on_probation_is_told_when_it_is_the_main_process() {
     manager.has_handed_off();
     let serves = service.log_until("generation 1 serves");
     let second = field(&serves, "pid").parse().unwrap();
+    // One that is stopped before it serves is no successor, and rolled back.
+    service.log_until("generation 1 is serving");
     signal(second, Signal::SIGTERM);
     manager.is_succeeded_by(second);
     manager.stops();
