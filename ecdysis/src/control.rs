@@ -387,7 +387,9 @@ impl Error for Failure {
     }
 }
 
+// The server's half of the protocol comes with Tokio.
 #[cfg(test)]
+#[cfg(feature = "tokio_ecdysis")]
 mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
