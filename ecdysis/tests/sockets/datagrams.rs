@@ -16,9 +16,10 @@ use crate::server::{PATIENCE, Server};
 
 const UPGRADES: u64 = 20;
 
-/// How many datagrams of one client are under way at a time: so few that no
-/// queue of the kernel overflows.
-const UNDER_WAY: usize = 32;
+/// How many datagrams of one client are under way at a time: so few that they
+/// fit into the queue of a unix socket (`net.unix.max_dgram_qlen`). The server
+/// could not answer else, while the client waits until it reads.
+const UNDER_WAY: usize = 8;
 
 /// A datagram that has not been answered by then never will be.
 const LOST: Duration = Duration::from_secs(10);
