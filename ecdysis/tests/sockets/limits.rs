@@ -11,6 +11,12 @@ const TCP: &str = "tcp:127.0.0.1:0";
 /// How many descriptors it may have.
 const LIMIT: usize = 64;
 
+/// How many of the numbers below the limit are taken. What this test was started
+/// with may be beyond it.
+fn taken(pid: u32) -> usize {
+    descriptors(pid).into_keys().filter(|number| (*number as usize) < LIMIT).count()
+}
+
 /// A server that may have few descriptors, and so many clients that it has used
 /// them up; some more wait in its queue.
 fn full() -> (Server, Vec<Greeted<TcpStream>>, Vec<TcpStream>) {
@@ -20,14 +26,14 @@ fn full() -> (Server, Vec<Greeted<TcpStream>>, Vec<TcpStream>) {
     server.launch(&script, &[&server.arguments()]);
     server.has_started();
     let address: SocketAddr = server.address_of(TCP);
-    let room = LIMIT - descriptors(server.pid).len();
+    let room = LIMIT - taken(server.pid);
     let mut clients: Vec<_> =
         (0..LIMIT + 20).map(|_| TcpStream::connect(address).unwrap()).collect();
     let waiting = clients.split_off(room);
     // They are served in the order in which they came; whoever is greeted has
     // taken a descriptor.
     let greeted = clients.into_iter().map(|client| greet(client).unwrap()).collect();
-    assert_eq!(descriptors(server.pid).len(), LIMIT);
+    assert_eq!(taken(server.pid), LIMIT);
     (server, greeted, waiting)
 }
 
@@ -68,7 +74,7 @@ fn a_process_that_has_no_descriptors_left_can_be_upgraded_after_a_failure() {
     let (mut server, mut greeted, waiting) = full();
     server.steps(&[TCP, "abort"]);
     for _ in 0..5 {
-        let report = server.attempt();
+        let report = server.fail();
         assert!(report.contains("SIGABRT"), "{report}");
         greeted[0].echo("served meanwhile").unwrap();
     }
@@ -82,11 +88,7 @@ fn a_process_that_has_no_descriptors_left_can_be_upgraded_after_a_failure() {
 #[test]
 fn a_process_that_has_no_descriptors_left_can_be_stopped() {
     let (mut server, greeted, waiting) = full();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(server.pid.cast_signed()),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .unwrap();
+    server.ask_to_stop();
     server.log_until("leaves generation=0");
     for client in greeted {
         client.finish().unwrap();
@@ -107,7 +109,8 @@ fn a_successor_that_lacks_descriptors_says_so_and_binds_nothing_anew() {
     // first limit that is enough.
     for limit in 5..100 {
         server.interpose(&format!("ulimit -n {limit}; exec \"$server\" \"$@\""));
-        let report = server.attempt();
+        server.ask_to_upgrade();
+        let report = server.outcome();
         if report.contains(" completed") {
             server.has_completed(&report);
             break;

@@ -2,6 +2,7 @@
 //! must not trouble the other.
 
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
@@ -9,7 +10,7 @@ use nix::sys::stat::Mode;
 
 use crate::clients::{Load, visit};
 use crate::process::{flags, listeners, number_of};
-use crate::server::{Server, signal};
+use crate::server::{Server, field, program, signal};
 
 const TCP: &str = "tcp:127.0.0.1:0";
 
@@ -20,10 +21,12 @@ fn blocks(pid: u32) -> bool {
     flags(pid, number_of(pid, listeners[0].0)) & OFlag::O_NONBLOCK.bits() == 0
 }
 
-/// The shell command that makes the successor one without a runtime.
-fn without_a_runtime(journal: &std::path::Path) -> String {
-    let program = crate::server::program("bequest");
-    format!("exec {} 127.0.0.1:0 {}", program.display(), journal.display())
+/// The shell command that makes the successor one without a runtime. It takes
+/// itself for the program `other`.
+fn without_a_runtime(server: &Server) -> String {
+    symlink(program("bequest"), server.path("other")).unwrap();
+    let [other, journal] = ["other", "journal"].map(|name| server.path(name));
+    format!("exec {} 127.0.0.1:0 {}", other.display(), journal.display())
 }
 
 #[test]
@@ -32,11 +35,11 @@ fn a_service_goes_from_a_runtime_to_none_and_back_under_load() {
     let address: SocketAddr = server.address_of(TCP);
     let load = Load::tcp(8, address);
     load.wait_for(100);
-    server.interpose(&without_a_runtime(&server.path("journal")));
+    server.interpose(&without_a_runtime(&server));
     server.upgrade();
     load.wait_for(100);
     // It starts its successor with its own arguments, which are others.
-    server.interpose(&format!("exec $server {}", server.arguments()));
+    server.write_script("other", &format!("exec $server {}", server.arguments()));
     server.upgrade();
     load.wait_for(100);
     assert_eq!(server.address_of(TCP), address);
@@ -53,15 +56,15 @@ fn a_successor_that_means_to_block_does_not_make_its_predecessor_block() {
     // somebody to read its journal.
     let journal = server.path("journal");
     nix::unistd::mkfifo(&journal, Mode::S_IRWXU).unwrap();
-    server.interpose(&format!("echo successor pid=$$; {}", without_a_runtime(&journal)));
-    signal(server.pid, Signal::SIGHUP);
+    server.interpose(&format!("echo successor pid=$$; {}", without_a_runtime(&server)));
+    server.ask_to_upgrade();
     let successor = server.log_until("successor pid=");
     server.log_until("bound at ");
     assert!(!blocks(server.pid));
     let load = Load::tcp(8, address);
     load.wait_for(500);
-    signal(crate::server::field(&successor, "pid").parse().unwrap(), Signal::SIGKILL);
-    let report = server.log_until("upgrade to generation 1 ");
+    signal(field(&successor, "pid").parse().unwrap(), Signal::SIGKILL);
+    let report = server.outcome();
     assert!(report.contains("SIGKILL"), "{report}");
     load.wait_for(500);
     assert!(!blocks(server.pid));
