@@ -236,10 +236,11 @@ fn start(
     let state = course.state.as_ref().map(StateMaker::make).transpose();
     let state = state.map_err(|error| UpgradeError::with_source(UpgradeErrorKind::State, error))?;
     let sockets = course.registry.export();
-    let mut ancestors = ancestors::living(&course.ancestors);
-    ancestors.push(ancestors::this_process(course.generation, course.signals.ending())?);
     let ignored = [course.signals.all(), course.program.ignored.clone()].concat();
     let launch = || {
+        // In here everything that takes a descriptor, were it for a moment only.
+        let mut ancestors = ancestors::living(&course.ancestors);
+        ancestors.push(ancestors::this_process(course.generation, course.signals.ending())?);
         let state = state.as_ref().map(|state| state::pass(state.version(), state.bytes()));
         let state = state.transpose()?;
         Successor::start(&Launch {
@@ -248,7 +249,7 @@ fn start(
             sockets: &sockets,
             state,
             generation: course.generation + 1,
-            ancestors: ancestors.clone(),
+            ancestors,
             ignored: &ignored,
         })
     };
@@ -256,7 +257,11 @@ fn start(
         Err(error) if error.io().is_some_and(used_up) => {
             let _held = course.watch.hold();
             course.spares.release();
-            launch()
+            let outcome = launch();
+            // What is left of them is for the next attempt, if this one fails, and
+            // not for a connection.
+            course.spares.refill();
+            outcome
         }
         outcome => outcome,
     }
@@ -292,7 +297,7 @@ impl Course {
         self.watch.advance(Phase::HandingOff, Phase::Serving);
         // What the successor has made of the flags that we share with it.
         self.registry.assert_flags();
-        self.spares.fill();
+        self.spares.refill();
         if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {
