@@ -10,6 +10,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 
@@ -21,9 +22,10 @@ use tokio_util::task::TaskTracker;
 
 /// What is not an address is one of these:
 /// `gib=N`: the first generation holds so much memory; its successors do not.
+/// `abort-if=FILE`: a successor that finds this file ends before it is ready.
 /// `plain`: no library, only Tokio; to be told what a library costs.
 /// `until-eof`: ends, and its successors with it, when stdin does.
-const USAGE: &str = "usage: server ADDRESS [gib=N] [plain] [until-eof]";
+const USAGE: &str = "usage: server ADDRESS [gib=N] [abort-if=FILE] [plain] [until-eof]";
 
 const BACKLOG: u32 = 1024;
 
@@ -33,26 +35,31 @@ const PAGE: usize = 4096;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     say("started", process::id())?;
-    let (mut address, mut gib, mut plain) = (None, 0, false);
+    let mut address = None;
+    let (mut gib, mut abort_if, mut plain) = (0, PathBuf::new(), false);
     for argument in env::args().skip(1) {
-        match (argument.as_str(), argument.strip_prefix("gib=")) {
-            (_, Some(number)) => gib = number.parse()?,
-            ("plain", _) => plain = true,
-            ("until-eof", _) => end_with_stdin(),
-            (text, _) => address = Some(text.parse()?),
+        match argument.split_once('=') {
+            Some(("gib", number)) => gib = number.parse()?,
+            Some(("abort-if", file)) => abort_if = file.into(),
+            _ if argument == "plain" => plain = true,
+            _ if argument == "until-eof" => end_with_stdin(),
+            _ => address = Some(argument.parse()?),
         }
     }
     let address = address.ok_or(USAGE)?;
-    if plain { serve_plainly(address).await } else { serve(address, gib).await }
+    if plain { serve_plainly(address).await } else { serve(address, gib, &abort_if).await }
 }
 
-async fn serve(address: SocketAddr, gib: usize) -> Result<(), Box<dyn Error>> {
+async fn serve(address: SocketAddr, gib: usize, abort_if: &Path) -> Result<(), Box<dyn Error>> {
     let mut builder = TokioEcdysisBuilder::new(SignalKind::hangup())?;
     builder.stop_on_signal(SignalKind::terminate())?;
     #[cfg(feature = "reports")]
     builder.on_upgrade(|report| {
         let _ = say("spawned", report.started.unwrap_or_default().as_nanos());
     });
+    if builder.is_child() && abort_if.exists() {
+        process::exit(1);
+    }
     let ballast = if builder.is_child() { Vec::new() } else { resident(gib << 30)? };
     let mut stream =
         builder.build_listen_tcp(StopOnShutdown::Yes, address, |socket, address| {

@@ -78,6 +78,9 @@ mod manifest;
 mod registry;
 mod quiesce;
 mod protocol;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod program;
 mod spare;
 mod ancestors;

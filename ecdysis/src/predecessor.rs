@@ -97,12 +97,15 @@ impl Tell {
         let Some(ready) = self.0.upgrade() else { return };
         let bytes: Vec<u8> = later.iter().flat_map(|later| later.bytes()).collect();
         // A thread of its own, because it must refuse SIGPIPE for good.
-        let told = thread::spawn(move || {
+        let tell = move || {
             fd::refuse_sigpipe()?;
             write_all(&ready, &bytes)
-        });
-        if let Ok(Err(error)) = told.join() {
-            tracing::debug!(%error, "the predecessor is gone");
+        };
+        let told = thread::Builder::new().name("ecdysis-tell".to_owned()).spawn(tell);
+        match told.map(thread::JoinHandle::join) {
+            Err(error) => tracing::warn!(%error, "cannot tell the predecessor"),
+            Ok(Ok(Err(error))) => tracing::debug!(%error, "the predecessor is gone"),
+            Ok(Ok(Ok(())) | Err(_)) => {}
         }
     }
 }

@@ -49,7 +49,8 @@ pub(crate) enum SocketKey {
     /// The state that the predecessor leaves (a memory file).
     State,
     /// Something a later version of this library handed to us. We cannot use
-    /// it; it is carried to the next generation as it came.
+    /// it; it is carried to the next generation as it came. (Numbers in it had
+    /// better be integers: a fraction may lose its last digit on the way.)
     #[serde(untagged)]
     Foreign(serde_json::Value),
 }

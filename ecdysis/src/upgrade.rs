@@ -23,7 +23,7 @@ use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::program::Program;
-use crate::protocol::{Do, Leaving, Seen, Then, Verdict};
+use crate::protocol::{Do, Leaving, Seen, Then, Verdict, Word};
 use crate::registry::{Registry, Tenure};
 use crate::report::UpgradeReport;
 use crate::spare::{Spares, used_up};
@@ -62,6 +62,15 @@ pub(crate) enum Stage<'a> {
     /// The successor is ready, this process has stopped accepting; the
     /// successor is about to.
     HandedOff,
+    /// The successor has stood the test and is about to hear that it is the one.
+    Settling {
+        /// Its pid.
+        #[cfg_attr(
+            not(feature = "systemd_notify"),
+            expect(dead_code, reason = "nobody but systemd has to know")
+        )]
+        successor: u32,
+    },
     /// It is over; before anybody else knows, and before the successor is let go.
     Decided(&'a UpgradeReport),
 }
@@ -199,7 +208,8 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         report.started = Some(now() - asked);
         let leaving = Leaving::new(asked + course.ready_deadline, course.probation);
         let successor = successor.insert(started);
-        Drive { course, leaving, asked, report: &mut report, status: None }.finish(successor)
+        Drive { course, leaving, asked, report: &mut report, status: None, settled: false }
+            .finish(successor)
     });
     report.decided = now() - asked;
     course.count(&report);
@@ -216,8 +226,12 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
             course.watch.set(Phase::Draining);
         }
         (_, failed) => {
-            // Killed and reaped, if that has not been done.
+            // Killed and reaped, if that has not been done; and what that sets
+            // free is held back again before a connection can take it.
+            let held = course.watch.hold();
             drop(failed);
+            course.spares.refill();
+            drop(held);
             course.serve_again(&report);
         }
     }
@@ -238,11 +252,12 @@ fn start(
     let sockets = course.registry.export();
     let ignored = [course.signals.all(), course.program.ignored.clone()].concat();
     let launch = || {
-        // In here everything that takes a descriptor, were it for a moment only.
-        let mut ancestors = ancestors::living(&course.ancestors);
-        ancestors.push(ancestors::this_process(course.generation, course.signals.ending())?);
         let state = state.as_ref().map(|state| state::pass(state.version(), state.bytes()));
         let state = state.transpose()?;
+        // Looking at processes needs a descriptor, too.
+        let this = ancestors::this_process(course.generation, course.signals.ending())?;
+        let mut ancestors = ancestors::living(&course.ancestors);
+        ancestors.push(this);
         Successor::start(&Launch {
             program: &course.program,
             environment: environment.clone(),
@@ -258,8 +273,6 @@ fn start(
             let _held = course.watch.hold();
             course.spares.release();
             let outcome = launch();
-            // What is left of them is for the next attempt, if this one fails, and
-            // not for a connection.
             course.spares.refill();
             outcome
         }
@@ -297,7 +310,6 @@ impl Course {
         self.watch.advance(Phase::HandingOff, Phase::Serving);
         // What the successor has made of the flags that we share with it.
         self.registry.assert_flags();
-        self.spares.refill();
         if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {
@@ -323,6 +335,8 @@ struct Drive<'a> {
     report: &'a mut UpgradeReport,
     /// How the successor ended.
     status: Option<ExitStatus>,
+    /// It is the one now.
+    settled: bool,
 }
 
 impl Drive<'_> {
@@ -363,7 +377,12 @@ impl Drive<'_> {
                 self.course.registry.assert_flags();
                 self.course.watch.set(Phase::Serving);
             }
-            Do::Say(word) => successor.say(word)?,
+            Do::Say(word) => {
+                if let Word::Settled(_) = word {
+                    self.settling(successor);
+                }
+                successor.say(word)?;
+            }
             Do::Mark { place, wanted } => {
                 self.course.registry.mark(place, wanted);
                 self.course.watch.wake();
@@ -374,10 +393,11 @@ impl Drive<'_> {
         Ok(None)
     }
 
-    fn conclude(&self, verdict: Verdict, successor: &Successor) -> Result<(), UpgradeError> {
+    fn conclude(&mut self, verdict: Verdict, successor: &Successor) -> Result<(), UpgradeError> {
         let status = self.status.unwrap_or_default();
         Err(UpgradeError::new(match verdict {
             Verdict::Completed => {
+                self.settling(successor);
                 self.pass_on(successor);
                 return Ok(());
             }
@@ -388,6 +408,13 @@ impl Drive<'_> {
             Verdict::RolledBack => UpgradeErrorKind::RolledBack(status),
             Verdict::Stopped => UpgradeErrorKind::Stopped,
         }))
+    }
+
+    /// Once; one built on the published crate is not told in words.
+    fn settling(&mut self, successor: &Successor) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.course.observe(Stage::Settling { successor: successor.pid() });
+        }
     }
 
     /// What could not be passed on in words is, as far as it goes, by the signal

@@ -127,7 +127,7 @@ fn a_message_names_the_file_the_line_and_the_form() {
 fn unknown_keys_and_words_are_answered_with_the_known() {
     refused("rate = 100", "raet = 100", &["s.toml:12:1:", "`raet`", "did you mean `rate`?"]);
     refused("[upgrades]", "[upgrade]", &["s.toml:13:2:", "`upgrade`", "mean `upgrades`?"]);
-    refused("every = \"1s\"", "ever = \"1s\"", &["mean `every`?", "`max_alive`"]);
+    refused("every = \"1s\"", "ever = \"1s\"", &["mean `every`?", "`max_alive`", "`most`"]);
     refused("\"churn\"\nrate", "\"chrun\"\nrate", &["`chrun`", "mean `churn`?", "`keep-alive`"]);
     refused("kill-before-ready", "kill", &["`kill`", "`kill-before-ready`"]);
     refused("rate = 100\n", "", &["s.toml:9:", "`rate` is missing"]);
@@ -185,6 +185,7 @@ fn loads_that_are_none_are_refused() {
 fn demands_that_nothing_could_meet_are_refused() {
     refused("[upgrades]\nevery = \"1s\"\n", "", &["s.toml:13:1:", "[upgrades]"]);
     refused("every = \"1s\"", "max_alive = 1", &["s.toml:14:13:", "2 or more"]);
+    refused("every = \"1s\"", "most = 0", &["s.toml:14:8:", "1 or more"]);
     refused("storm = \"3s\"", "storm = \"0s\"", &["[upgrades]", "phases.storm"]);
     let (quiet, _) = SOUND.split_once("[upgrades]").unwrap();
     for (line, part) in [

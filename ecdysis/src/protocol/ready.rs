@@ -19,7 +19,8 @@ impl Listener {
         let mut seen = Vec::new();
         if self.ready.is_none() {
             if !READY_OURS[..3].starts_with(&self.unread[..self.unread.len().min(3)]) {
-                self.unread.clear();
+                // What makes it garbage is kept: nothing after it makes sense.
+                self.unread.truncate(3);
                 return vec![Seen::Garbage];
             }
             if self.unread.len() < READY_OURS.len() {
@@ -89,6 +90,15 @@ mod tests {
         assert_eq!(Listener::default().hear(b"KO"), [Seen::Garbage]);
         assert_eq!(Listener::default().hear(b"OKx"), [Seen::Garbage]);
         assert_eq!(Listener::default().hear(b"OK"), []);
+    }
+
+    #[test]
+    fn garbage_stays_garbage_whatever_follows() {
+        let mut listener = Listener::default();
+        for bytes in [b"x".as_slice(), READY_OURS, b"S"] {
+            assert_eq!(listener.hear(bytes), [Seen::Garbage]);
+        }
+        assert_eq!(listener.end(), [Seen::Garbage]);
     }
 
     fn later() -> impl Strategy<Value = Later> {

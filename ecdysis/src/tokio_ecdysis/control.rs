@@ -53,7 +53,7 @@ pub(super) struct Asked {
 }
 
 /// A client that is being listened to.
-type Hearing = Pin<Box<dyn Future<Output = Option<Asked>> + Send>>;
+type Hearing = Pin<Box<dyn Future<Output = Option<Asked>> + Send + Sync>>;
 
 /// A listener, and the clients that have not asked yet.
 pub(super) struct ControlSocket {

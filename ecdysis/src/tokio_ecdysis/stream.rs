@@ -354,4 +354,31 @@ mod tests {
         let refused = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
+
+    #[tokio::test]
+    async fn a_stop_serves_the_queue_of_a_unix_socket_whose_file_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        let options = crate::unix_path::UnixOptions::default();
+        let (listener, registration) = ecdysis.unix(&path, &options).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+        let listener = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        let mut stream =
+            StoppableStream::new(listener, registration, &ecdysis, StopOnShutdown::Yes);
+        let connect = |_| std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let clients: Vec<_> = (0..50).map(connect).collect();
+        ecdysis.quit();
+        let mut served = 0;
+        while let Some(connection) = stream.next().await {
+            drop(connection.unwrap());
+            served += 1;
+        }
+        assert_eq!(served, 50);
+        assert!(!path.exists());
+        for client in clients {
+            assert_eq!(io::Read::read(&mut &client, &mut [0]).unwrap(), 0, "closed, not reset");
+        }
+    }
 }

@@ -65,9 +65,9 @@ pub(super) fn stopping(notifier: &Notifier) {
 /// What is told in the course of an upgrade. All of it is said by the old
 /// process: until it says who is the main process now, systemd believes no
 /// other (`NotifyAccess=main`). *Ready* ends the reload, so it is said when new
-/// connections go to the new generation; the main process changes only when the
-/// old one cannot take the service back any more, because the end of the main
-/// process is the end of the service.
+/// connections go to the new generation; the main process changes only at the
+/// end of the probation, because the end of the main process is the end of the
+/// service, and before the new one hears of it, so that it is heard from then on.
 pub(super) fn observer(notifier: Notifier) -> Observer {
     Arc::new(move |stage| {
         let fields = match stage {
@@ -81,11 +81,9 @@ pub(super) fn observer(notifier: Notifier) -> Observer {
             Stage::HandedOff => {
                 [ready(), status("new connections go to the new generation")].concat()
             }
-            Stage::Decided(report) => match (&report.outcome, report.successor) {
-                (Ok(()), Some(pid)) => main_pid(pid),
-                (Ok(()), None) => return,
-                (Err(_), _) => [ready(), status(&report.to_string())].concat(),
-            },
+            Stage::Settling { successor } => main_pid(successor),
+            Stage::Decided(report) if report.outcome.is_ok() => return,
+            Stage::Decided(report) => [ready(), status(&report.to_string())].concat(),
         };
         tell(&notifier, &fields);
     })

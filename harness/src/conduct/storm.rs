@@ -42,7 +42,7 @@ impl Storm {
         if let Some(pid) = stage.serving() {
             self.note_listeners(pid);
         }
-        for number in 1.. {
+        for number in 1..=upgrades.most {
             let last =
                 self.upgrades.last().map_or_else(Stamp::default, |upgrade| upgrade.triggered);
             stage.rest(last.after(upgrades.every).min(until));

@@ -43,7 +43,11 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
         loads: loads(file.load)?,
         upgrades: file.upgrades.map(|upgrades| {
             let upgrades = upgrades.into_inner();
-            Upgrades { every: upgrades.every.0, max_alive: upgrades.max_alive.into_inner() }
+            Upgrades {
+                every: upgrades.every.0,
+                max_alive: upgrades.max_alive.into_inner(),
+                most: upgrades.most.map_or(u64::MAX, Spanned::into_inner),
+            }
         }),
         faults: file.fault.into_iter().map(fault).collect::<Result<_, _>>()?,
         coverage,
@@ -83,6 +87,13 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
             &max_alive.span(),
             || "max_alive must leave room for the old and the new process; write 2 or more",
         )?;
+        if let Some(most) = &upgrades.get_ref().most {
+            require(
+                *most.get_ref() >= 1,
+                &most.span(),
+                || "most = 0 allows no upgrade; write 1 or more, or leave out [upgrades]",
+            )?;
+        }
     }
     if let Some(fault) = file.fault.first() {
         require(

@@ -188,11 +188,13 @@ fn one_second() -> Written<Duration> {
 pub(super) struct Upgrades {
     pub(super) every: Written<Duration>,
     pub(super) max_alive: Spanned<usize>,
+    /// Default: as many as the storm has time for.
+    pub(super) most: Option<Spanned<u64>>,
 }
 
 impl Default for Upgrades {
     fn default() -> Self {
-        Self { every: Written(Duration::ZERO), max_alive: unplaced(24) }
+        Self { every: Written(Duration::ZERO), max_alive: unplaced(24), most: None }
     }
 }
 

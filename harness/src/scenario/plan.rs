@@ -185,6 +185,8 @@ pub struct Upgrades {
     pub every: Duration,
     /// Processes of the subject alive at once; a trigger waits until there are fewer.
     pub max_alive: usize,
+    /// So many are triggered at the most; the storm ends when they are done.
+    pub most: u64,
 }
 
 /// What a fault does.

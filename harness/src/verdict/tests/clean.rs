@@ -53,7 +53,7 @@ pub(super) fn plan() -> Plan {
             timeout: Duration::from_secs(10),
             stall: Duration::from_secs(1),
         }],
-        upgrades: Some(Upgrades { every: Duration::from_secs(1), max_alive: 4 }),
+        upgrades: Some(Upgrades { every: Duration::from_secs(1), max_alive: 4, most: u64::MAX }),
         faults: Vec::new(),
         coverage: Coverage {
             upgrades: 2,

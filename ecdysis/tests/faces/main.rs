@@ -1,0 +1,19 @@
+//! What the faces of the library promise, checked on real processes: the one
+//! without a runtime, the one for Tokio, the control sockets, systemd.
+//!
+//! Each process under test is this very program, started anew with the name of
+//! one of the tests in `subjects`, so that it is never another build than what
+//! tests it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod service;
+mod clients;
+mod subjects;
+mod blocking;
+#[cfg(feature = "tokio_ecdysis")]
+mod probation;
+#[cfg(feature = "tokio_ecdysis")]
+mod control;
+#[cfg(feature = "systemd_notify")]
+mod systemd;

@@ -1,0 +1,365 @@
+//! What systemd is told, by whom, and in which order. The manager here is a
+//! socket of our own that believes what systemd believes with its default
+//! `NotifyAccess=main`: nobody but the main process.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use ecdysis::control::{Command, request};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt::PassCred,
+};
+use nix::time::{ClockId, clock_gettime};
+use tempfile::TempDir;
+
+use crate::clients::{Looping, greet};
+use crate::service::{PATIENCE, Service, Start, exists, field, signal, stop};
+
+/// Where messages come in.
+struct Manager {
+    socket: UnixDatagram,
+    /// The value of `NOTIFY_SOCKET`.
+    name: OsString,
+    /// Who may say something. 0: not known yet.
+    main: Cell<u32>,
+    _directory: TempDir,
+}
+
+/// A message, and which process sent it.
+#[derive(Debug)]
+struct Message {
+    pid: u32,
+    fields: BTreeMap<String, String>,
+}
+
+impl Message {
+    fn names(&self) -> Vec<&str> {
+        self.fields.keys().map(String::as_str).collect()
+    }
+
+    fn status(&self) -> &str {
+        &self.fields["STATUS"]
+    }
+}
+
+impl Manager {
+    /// One whose socket has a path.
+    fn at_a_path() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        Self::new(UnixDatagram::bind(&path).unwrap(), path.into(), directory)
+    }
+
+    /// One whose socket has an abstract name.
+    fn abstract_name() -> Self {
+        // A directory's name is nobody else's, so the socket's is not either.
+        let directory = TempDir::new().unwrap();
+        let name = directory.path().to_str().unwrap();
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        Self::new(socket, format!("@{name}").into(), directory)
+    }
+
+    fn new(socket: UnixDatagram, name: OsString, _directory: TempDir) -> Self {
+        setsockopt(&socket, PassCred, &true).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, name, main: Cell::new(0), _directory }
+    }
+
+    /// Starts a service that tells this manager; its first message has come.
+    fn serve(&self, start: Start) -> Service {
+        let service = start.with("NOTIFY_SOCKET", &self.name).serve();
+        let pid = service.first_pid();
+        self.main.set(pid);
+        self.serves(pid, 0);
+        service
+    }
+
+    /// The next message, which must have come from the main process.
+    fn next(&self) -> Message {
+        self.receive(MsgFlags::empty()).unwrap()
+    }
+
+    /// The next message, if it has come already.
+    fn next_now(&self) -> Option<Message> {
+        match self.receive(MsgFlags::MSG_DONTWAIT) {
+            Ok(message) => Some(message),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn receive(&self, flags: MsgFlags) -> io::Result<Message> {
+        let (mut text, mut control) = ([0; 8192], nix::cmsg_space!(libc::ucred));
+        let mut buffers = [IoSliceMut::new(&mut text)];
+        let socket = self.socket.as_raw_fd();
+        let received = recvmsg::<UnixAddr>(socket, &mut buffers, Some(&mut control), flags)?;
+        let credentials = received.cmsgs().unwrap().find_map(|message| {
+            if let ControlMessageOwned::ScmCredentials(credentials) = message {
+                return Some(credentials);
+            }
+            None
+        });
+        let (pid, length) = (credentials.unwrap().pid().unsigned_abs(), received.bytes);
+        let text = std::str::from_utf8(&text[..length]).unwrap();
+        let fields = text.lines().map(|line| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        let message = Message { pid, fields: fields.collect() };
+        assert_eq!(message.pid, self.main.get(), "only the main process is heard: {message:?}");
+        if let Some(main) = message.fields.get("MAINPID") {
+            self.main.set(main.parse().unwrap());
+        }
+        Ok(message)
+    }
+
+    /// The process with this pid says that it is the main one.
+    fn serves(&self, pid: u32, generation: u64) {
+        let message = self.next();
+        assert_eq!(message.names(), ["MAINPID", "READY", "STATUS"]);
+        assert_eq!((message.pid, self.main.get()), (pid, pid));
+        assert_eq!(message.status(), format!("generation {generation} serves"));
+    }
+
+    fn reloads(&self) -> Duration {
+        let message = self.next();
+        assert_eq!(message.names(), ["MONOTONIC_USEC", "RELOADING", "STATUS"]);
+        assert_eq!((&*message.fields["RELOADING"], message.status()), ("1", "upgrading"));
+        Duration::from_micros(message.fields["MONOTONIC_USEC"].parse().unwrap())
+    }
+
+    /// The reload is over; the status.
+    fn has_reloaded(&self) -> String {
+        let message = self.next();
+        assert_eq!(message.names(), ["READY", "STATUS"]);
+        message.status().to_owned()
+    }
+
+    fn has_handed_off(&self) {
+        assert_eq!(self.has_reloaded(), "new connections go to the new generation");
+    }
+
+    /// The main process names another.
+    fn is_succeeded_by(&self, pid: u32) {
+        let message = self.next();
+        assert_eq!(message.names(), ["MAINPID"]);
+        assert_eq!(message.fields["MAINPID"], pid.to_string());
+    }
+
+    fn stops(&self) {
+        let message = self.next();
+        assert_eq!(message.names(), ["STATUS", "STOPPING"]);
+        assert_eq!(message.status(), "stopping");
+    }
+}
+
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
+}
+
+#[test]
+fn each_step_is_told_in_order_and_by_the_main_process() {
+    for manager in [Manager::at_a_path(), Manager::abstract_name()] {
+        let mut service = manager.serve(Start::new("tokio").with("PROBATION", "20"));
+        let first = service.first_pid();
+
+        service.replace_with("exit 3");
+        signal(first, Signal::SIGHUP);
+        manager.reloads();
+        let status = manager.has_reloaded();
+        assert!(status.contains("failed after") && status.contains("exit status: 3"), "{status}");
+
+        service.hold("exec $real \"$@\"");
+        let before = now();
+        signal(first, Signal::SIGHUP);
+        let second = field(&service.log_until("started"), "pid").parse().unwrap();
+        // It has been told before there was a successor at all.
+        let told = manager.next_now().map(|message| message.fields["MONOTONIC_USEC"].clone());
+        let told = Duration::from_micros(told.unwrap().parse().unwrap());
+        assert!(before <= told + Duration::from_micros(1) && told <= now(), "{before:?} {told:?}");
+        assert!(manager.next_now().is_none(), "nothing, until the successor is ready");
+        service.release();
+        manager.has_handed_off();
+        manager.is_succeeded_by(second);
+        manager.serves(second, 1);
+
+        signal(second, Signal::SIGTERM);
+        manager.stops();
+        assert_eq!(service.first_exit_code(), Some(0));
+        service.log_to_the_end();
+        assert!(manager.next_now().is_none());
+    }
+}
+
+#[test]
+fn a_long_chain_is_told_by_each_in_its_turn() {
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "0"));
+    let mut main = service.first_pid();
+    for generation in 1..=20 {
+        signal(main, Signal::SIGHUP);
+        manager.reloads();
+        let serves = service.log_until(&format!("generation {generation} serves"));
+        main = field(&serves, "pid").parse().unwrap();
+        manager.has_handed_off();
+        manager.is_succeeded_by(main);
+        manager.serves(main, generation);
+    }
+}
+
+#[test]
+fn a_successor_on_probation_is_not_the_main_process_and_a_rollback_is_told() {
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "3600000"));
+    signal(service.first_pid(), Signal::SIGHUP);
+    manager.reloads();
+    manager.has_handed_off();
+    service.log_until("generation 1 is serving");
+    let new = greet(service.address()).unwrap();
+    assert_eq!(new.generation, 1);
+    assert!(manager.next_now().is_none());
+    signal(new.pid, Signal::SIGKILL);
+    let status = manager.has_reloaded();
+    assert!(status.contains("ended on probation"), "{status}");
+    assert_eq!(manager.main.get(), service.first_pid());
+    signal(service.first_pid(), Signal::SIGTERM);
+    manager.stops();
+}
+
+#[test]
+fn a_stop_during_an_upgrade_ends_the_reload_first() {
+    let manager = Manager::at_a_path();
+    let mut service = manager.serve(Start::new("tokio"));
+    service.replace_with("echo started; exec sleep 1000");
+    signal(service.first_pid(), Signal::SIGHUP);
+    service.log_until("started");
+    signal(service.first_pid(), Signal::SIGTERM);
+    manager.reloads();
+    let status = manager.has_reloaded();
+    assert!(status.contains("stopped while the successor started"), "{status}");
+    manager.stops();
+    assert_eq!(service.first_exit_code(), Some(0));
+    assert!(manager.next_now().is_none());
+}
+
+#[test]
+fn a_stop_on_probation_is_told_by_the_successor_when_it_is_the_main_process() {
+    let manager = Manager::at_a_path();
+    let mut service = manager.serve(Start::new("tokio").with("PROBATION", "3600000"));
+    signal(service.first_pid(), Signal::SIGHUP);
+    manager.reloads();
+    manager.has_handed_off();
+    let serves = service.log_until("generation 1 serves");
+    let second = field(&serves, "pid").parse().unwrap();
+    signal(service.first_pid(), Signal::SIGTERM);
+    manager.is_succeeded_by(second);
+    manager.serves(second, 1);
+    manager.stops();
+    assert_eq!(service.first_exit_code(), Some(0));
+    service.log_to_the_end();
+    assert!(manager.next_now().is_none());
+}
+
+#[test]
+fn who_is_told_of_a_completed_upgrade_is_told_after_systemd() {
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "0"));
+    let answer = request(&service.path("control"), Command::Upgrade, PATIENCE).unwrap();
+    manager.reloads();
+    manager.has_handed_off();
+    let told = manager.next_now().unwrap();
+    assert_eq!(told.fields["MAINPID"], answer.upgrade.unwrap().successor.unwrap().to_string());
+}
+
+#[test]
+fn the_watchdog_is_fed_by_the_main_process_and_without_a_gap() {
+    let manager = Manager::at_a_path();
+    let start = Start::new("tokio").with("PROBATION", "3600000").with("WATCHDOG_USEC", "20000");
+    // As systemd has it where a script has become the main process.
+    let start = start.by("export WATCHDOG_PID=$$; exec \"$0\" \"$@\"");
+    let service = manager.serve(start);
+    // Whoever else says something (see `receive`), it is not heard.
+    let fed_until = |what: &str| {
+        while !manager.next().fields.contains_key(what) {}
+        let fed = (0..5).all(|_| manager.next().names() == ["WATCHDOG"]);
+        assert!(fed, "five times without a word in between");
+    };
+    fed_until("WATCHDOG");
+    service.hold("exec $real \"$@\"");
+    signal(service.first_pid(), Signal::SIGHUP);
+    service.log_until("started");
+    fed_until("RELOADING");
+    service.release();
+    let second = field(&service.log_until("generation 1 serves"), "pid").parse().unwrap();
+    fed_until("READY");
+    assert_eq!(manager.main.get(), service.first_pid());
+    // The next generation settles, and it is its turn.
+    signal(second, Signal::SIGHUP);
+    signal(service.first_pid(), Signal::SIGCONT);
+    assert!(exists(second));
+}
+
+#[test]
+fn a_dead_manager_costs_nobody_anything() {
+    let manager = Manager::at_a_path();
+    let mut service = manager.serve(Start::new("tokio").with("PROBATION", "20"));
+    drop(manager);
+    let clients = Looping::begin(service.address());
+    clients.wait_for(20, 0);
+    let answer = request(&service.path("control"), Command::Upgrade, PATIENCE).unwrap();
+    assert!(answer.ok, "{answer:?}");
+    clients.wait_for(20, 1);
+    assert!(request(&service.path("control"), Command::Upgrade, PATIENCE).unwrap().ok);
+    clients.wait_for(20, 2);
+    let tally = clients.end();
+    assert!(tally.is_clean(), "{tally:?}");
+    assert_eq!(service.first_exit_code(), Some(0));
+    assert!(request(&service.path("control"), Command::Stop, PATIENCE).unwrap().ok);
+    let log = service.log_to_the_end();
+    // The process that found nobody at its own start says so, and serves.
+    assert!(log.iter().any(|line| line.contains("systemd is not told")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("generation 2 is done")), "{log:#?}");
+}
+
+#[test]
+fn a_manager_that_does_not_read_blocks_nobody() {
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "0"));
+    // As many as the kernel keeps for it (unix(7), max_dgram_qlen), and more.
+    let own = UnixDatagram::unbound().unwrap();
+    own.set_nonblocking(true).unwrap();
+    while own.send_to(b"READY=1", &manager.name).is_ok() {}
+    for generation in 1..=3 {
+        let answer = request(&service.path("control"), Command::Upgrade, PATIENCE).unwrap();
+        assert!(answer.ok, "{answer:?}");
+        service.log_until(&format!("generation {generation} serves"));
+    }
+    assert!(request(&service.path("control"), Command::Stop, PATIENCE).unwrap().ok);
+    service.log_to_the_end();
+}
+
+#[test]
+fn the_last_word_before_the_successor_is_heard_is_the_predecessors() {
+    // A predecessor that is stopped at the end of the probation: the successor
+    // must not speak in the meantime, because nobody would hear it.
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "50"));
+    let first = service.first_pid();
+    signal(first, Signal::SIGHUP);
+    manager.reloads();
+    manager.has_handed_off();
+    stop(first);
+    assert!(exists(first));
+    signal(first, Signal::SIGCONT);
+    let second = field(&service.log_until("generation 1 serves"), "pid").parse().unwrap();
+    manager.is_succeeded_by(second);
+    manager.serves(second, 1);
+}
