@@ -20,7 +20,7 @@ use crate::pidfile::PidFile;
 use crate::predecessor::{self, Inheritance, Predecessor, Tell};
 use crate::program::Program;
 use crate::protocol::{Later, Then};
-use crate::registry::Registry;
+use crate::registry::{Registry, Tenure};
 use crate::report::UpgradeReport;
 use crate::socket::SocketKey;
 use crate::spare::Spares;
@@ -351,7 +351,14 @@ impl Ecdysis {
         if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
             return;
         }
+        if self.watch.advance(Phase::Starting, Phase::Draining) {
+            // The predecessor serves, and will see us end. What we share with it
+            // is left as it is.
+            self.registry.clear();
+            return;
+        }
         self.say_goodbye();
+        self.registry.set_tenure(Tenure::Ours);
         self.registry.clear();
         self.watch.set(Phase::Stopping);
     }

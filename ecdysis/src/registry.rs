@@ -20,6 +20,8 @@ pub(crate) enum Tenure {
     Ours,
     /// The predecessor's: it serves.
     Predecessor,
+    /// Ours, but the predecessor may have to take them back.
+    Probation,
     /// The successor's.
     Successor,
 }
@@ -81,7 +83,7 @@ impl Listed {
     /// nobody serves on it after us.
     pub(crate) fn unlink(&self) {
         let ours = match tenure(&self.tenure) {
-            Tenure::Predecessor => !self.inherited,
+            Tenure::Predecessor | Tenure::Probation => !self.inherited,
             Tenure::Ours => true,
             Tenure::Successor => self.unwanted(),
         };
@@ -200,7 +202,7 @@ impl Registry {
     /// Says whose the sockets are from now on.
     pub(crate) fn set_tenure(&self, whose: Tenure) {
         self.tenure.store(whose as u8, Ordering::Relaxed);
-        if whose == Tenure::Ours {
+        if whose != Tenure::Predecessor {
             self.lock().growing.clear();
         }
     }
@@ -396,7 +398,7 @@ fn steer(key: &SocketKey, staying: &[&Arc<Listed>]) -> Option<Arc<Steering>> {
 
 fn tenure(shared: &AtomicU8) -> Tenure {
     let whose = shared.load(Ordering::Relaxed);
-    [Tenure::Predecessor, Tenure::Successor]
+    [Tenure::Predecessor, Tenure::Probation, Tenure::Successor]
         .into_iter()
         .find(|tenure| *tenure as u8 == whose)
         .unwrap_or(Tenure::Ours)
@@ -545,6 +547,8 @@ mod tests {
         for (tenure, inherited, removed) in [
             (Tenure::Predecessor, true, false),
             (Tenure::Predecessor, false, true),
+            (Tenure::Probation, true, false),
+            (Tenure::Probation, false, true),
             (Tenure::Ours, true, true),
             (Tenure::Successor, false, false),
         ] {

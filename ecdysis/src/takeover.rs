@@ -88,6 +88,7 @@ impl Join {
                     Act::Accept => self.accept(),
                     Act::Settle(then) => {
                         self.registry.close_unclaimed();
+                        self.registry.set_tenure(Tenure::Ours);
                         return then;
                     }
                 }
@@ -97,7 +98,7 @@ impl Join {
     }
 
     fn accept(&mut self) {
-        self.registry.set_tenure(Tenure::Ours);
+        self.registry.set_tenure(Tenure::Probation);
         self.registry.assert_flags();
         commit(self.pid_file.take());
         self.watch.advance(Phase::Starting, Phase::Serving);

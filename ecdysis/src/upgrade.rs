@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -290,7 +291,9 @@ impl Course {
 
     fn observe(&self, stage: Stage<'_>) {
         for observer in &self.observers {
-            observer(stage);
+            // A hook that panics has been reported by the panic hook. It must
+            // not take the successor with it, or leave the gate shut.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer(stage)));
         }
     }
 
@@ -306,10 +309,10 @@ impl Course {
 
     /// Nothing has changed, as far as anybody can see.
     fn serve_again(&self, report: &UpgradeReport) {
-        // A failing system call of ours may have left the gate shut.
-        self.watch.advance(Phase::HandingOff, Phase::Serving);
         // What the successor has made of the flags that we share with it.
         self.registry.assert_flags();
+        // A failing system call of ours may have left the gate shut.
+        self.watch.advance(Phase::HandingOff, Phase::Serving);
         if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {
