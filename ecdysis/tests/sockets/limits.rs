@@ -132,3 +132,21 @@ fn a_successor_that_lacks_descriptors_says_so_and_binds_nothing_anew() {
     assert!(lacking.iter().any(|line| line.contains("code: 24")), "{lacking:?}");
     assert!(lacking.iter().all(|line| !line.contains("AddrInUse")), "{lacking:?}");
 }
+
+#[test]
+fn a_process_that_may_have_hardly_any_descriptors_keeps_some_for_its_clients() {
+    let mut server = Server::new();
+    server.steps(&[TCP]);
+    let starts_with = |server: &mut Server, limit: usize| {
+        server.launch(&format!("ulimit -n {limit}; {EXEC}"), &[&server.arguments()]);
+        server.tries_to_start()
+    };
+    let least = (5..LIMIT).find(|&limit| starts_with(&mut server, limit)).unwrap();
+    // With the least it has none left; with these two more, one may be held back
+    // for an upgrade.
+    assert!(starts_with(&mut server, least + 2));
+    let address = server.address_of(TCP);
+    for _ in 0..3 {
+        assert_eq!(visit(TcpStream::connect(address).unwrap()).unwrap(), (0, server.pid));
+    }
+}

@@ -106,6 +106,18 @@ impl Server {
         (self.generation, self.pid) = (0, field(&ready, "pid").parse().unwrap());
     }
 
+    /// Waits until generation 0 is ready, or has given up. Whether it is ready.
+    pub(crate) fn tries_to_start(&mut self) -> bool {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.log.push(line);
+            if self.log.last().is_some_and(|line| line.starts_with("ready generation=0 ")) {
+                self.has_started();
+                return true;
+            }
+        }
+        false
+    }
+
     /// Starts a process by a shell script, which gets the command as `$0 $@`, and
     /// does not wait.
     pub(crate) fn launch(&mut self, script: &str, arguments: &[&str]) {
