@@ -1,6 +1,6 @@
 //! A process that has used up its descriptors.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::clients::{Greeted, greet, visit};
 use crate::process::descriptors;
@@ -103,9 +103,15 @@ fn a_process_that_has_no_descriptors_left_can_be_stopped() {
 
 #[test]
 fn a_successor_that_lacks_descriptors_says_so_and_binds_nothing_anew() {
-    let steps: Vec<String> = (1..=8).map(|host| format!("tcp:127.0.0.{host}:0")).collect();
+    // Ports that are known: to bind one anew would say that it is in use, which
+    // would lead nobody to the reason.
+    let free = |host| {
+        let probe = TcpListener::bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        probe.local_addr().unwrap()
+    };
+    let before: Vec<SocketAddr> = (1..=8).map(free).collect();
+    let steps: Vec<String> = before.iter().map(|address| format!("tcp:{address}")).collect();
     let mut server = Server::with(&steps);
-    let before: Vec<SocketAddr> = steps.iter().map(|step| server.address_of(step)).collect();
     let mut failed = 0;
     // Every point at which it can run out, from before its first line on, to the
     // first limit that is enough.
