@@ -47,10 +47,8 @@ fn accepting_goes_on_when_descriptors_come_back() {
     for client in waiting {
         assert_eq!(visit(client).unwrap(), (0, server.pid));
     }
-    let address: SocketAddr = {
-        server.upgrade();
-        server.address_of(TCP)
-    };
+    server.upgrade();
+    let address = server.address_of(TCP);
     assert_eq!(visit(TcpStream::connect(address).unwrap()).unwrap(), (1, server.pid));
 }
 
