@@ -31,7 +31,7 @@ use nix::sys::signal::{SigSet, Signal};
 const VERSION: u32 = 1;
 
 /// How long making the state may take.
-const MOST: Duration = Duration::from_millis(200);
+const MOST: Duration = Duration::from_secs(1);
 
 /// How many visitors there were.
 #[derive(Default)]

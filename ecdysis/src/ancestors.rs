@@ -14,10 +14,15 @@ pub(crate) fn this_process(generation: u64, signal: i32) -> io::Result<Ancestor>
     Ok(Ancestor { generation, pid, started: started(pid)?, signal })
 }
 
-/// Those of them that still live.
+/// Those of them that still live, as far as can be told.
 pub(crate) fn living(ancestors: &[Ancestor]) -> Vec<Ancestor> {
-    let lives = |ancestor: &&Ancestor| {
-        started(ancestor.pid).is_ok_and(|started| started == ancestor.started)
+    let lives = |ancestor: &&Ancestor| match started(ancestor.pid) {
+        Ok(started) => started == ancestor.started,
+        Err(error) => {
+            // One that we cannot look at, for want of a descriptor, is not gone.
+            let ended = error.raw_os_error() == Some(libc::ESRCH);
+            !ended && error.kind() != io::ErrorKind::NotFound
+        }
     };
     ancestors.iter().filter(lives).copied().collect()
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -17,9 +17,21 @@ const COUNT: usize = 10;
 pub(crate) struct Spares(Mutex<Vec<OwnedFd>>);
 
 impl Spares {
-    /// Holds back as many as there should be, or as can be had.
+    /// Holds back as many as there should be; where there are not so many, half of
+    /// what can be had, since a process that can accept nobody is in no need of an
+    /// upgrade.
     pub(crate) fn fill(&self) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refill();
+        let mut held = self.held();
+        if held.len() < COUNT {
+            let half = held.len() / 2;
+            held.truncate(half);
+        }
+    }
+
+    /// Holds back as many as there should be, or as can be had.
+    pub(crate) fn refill(&self) {
+        let mut held = self.held();
         while held.len() < COUNT {
             match EventFd::from_flags(EfdFlags::EFD_CLOEXEC) {
                 Ok(spare) => held.push(spare.into()),
@@ -33,7 +45,11 @@ impl Spares {
 
     /// Lets go of them.
     pub(crate) fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.held().clear();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -231,7 +231,7 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
             // free is held back again before a connection can take it.
             let held = course.watch.hold();
             drop(failed);
-            course.spares.fill();
+            course.spares.refill();
             drop(held);
             course.serve_again(&report);
         }
@@ -279,7 +279,7 @@ fn start(
             let _held = course.watch.hold();
             course.spares.release();
             let outcome = launch();
-            course.spares.fill();
+            course.spares.refill();
             outcome
         }
         outcome => outcome,

@@ -61,7 +61,7 @@ pub(crate) fn greet<C: Connection>(connection: C) -> io::Result<Greeted<C>> {
 /// The generation and the pid in a greeting.
 pub(crate) fn read_greeting(line: &str) -> Option<(u64, u32)> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let ["generation", generation, "pid", pid] = words[..] else { return None };
+    let ["generation", generation, "pid", pid, ..] = words[..] else { return None };
     Some((generation.parse().ok()?, pid.parse().ok()?))
 }
 

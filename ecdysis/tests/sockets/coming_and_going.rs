@@ -28,13 +28,12 @@ fn a_socket_that_is_asked_for_only_after_ready_is_found() {
     let loads = [late, stays].map(|address| Load::tcp(4, address));
     let waits = gate.to_str().unwrap();
     server.steps(&["probation:0", STAYS, "ready", waits, LATE]);
-    crate::server::signal(server.pid, nix::sys::signal::Signal::SIGHUP);
+    server.ask_to_upgrade();
     server.log_until("waits ");
     loads[0].wait_for(100);
     server.open_gate("gate");
     assert_eq!(server.address_of(LATE), late);
-    let report = server.log_until("upgrade to generation 1 ");
-    server.has_completed(&report);
+    server.completes();
     server.log_until("ends generation=0");
     for (load, address) in loads.into_iter().zip([late, stays]) {
         let by = visit(TcpStream::connect(address).unwrap()).unwrap();

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -14,9 +16,10 @@ use crate::server::{PATIENCE, Server};
 
 const UPGRADES: u64 = 20;
 
-/// How many datagrams of one client are under way at a time: so few that no
-/// queue of the kernel overflows.
-const UNDER_WAY: usize = 32;
+/// How many datagrams of one client are under way at a time: so few that they
+/// fit into the queue of a unix socket (`net.unix.max_dgram_qlen`). The server
+/// could not answer else, while the client waits until it reads.
+const UNDER_WAY: usize = 8;
 
 /// A datagram that has not been answered by then never will be.
 const LOST: Duration = Duration::from_secs(10);
@@ -28,6 +31,20 @@ fn no_datagram_is_lost_over_twenty_upgrades() {
     no_answer_is_missing(server, move |_| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(address).unwrap();
+        socket.set_read_timeout(Some(LOST)).unwrap();
+        socket
+    });
+}
+
+#[test]
+fn no_unix_datagram_is_lost_over_twenty_upgrades() {
+    let mut server = Server::new();
+    server.steps(&[server.step("unix-datagram", "served")]);
+    server.start();
+    let (to, directory): (PathBuf, PathBuf) = (server.path("served"), server.path("."));
+    no_answer_is_missing(server, move |client| {
+        let socket = UnixDatagram::bind(directory.join(format!("client{client}"))).unwrap();
+        socket.connect(&to).unwrap();
         socket.set_read_timeout(Some(LOST)).unwrap();
         socket
     });
@@ -53,7 +70,7 @@ macro_rules! peer {
     )*};
 }
 
-peer!(UdpSocket);
+peer!(UdpSocket, UnixDatagram);
 
 fn no_answer_is_missing<P: Peer>(mut server: Server, client: impl Fn(u32) -> P) {
     let over = AtomicBool::new(false);

@@ -45,14 +45,13 @@ fn what_has_crossed_is_close_on_exec_in_the_successor() {
             .filter(|&number| flags(pid, number) & OFlag::O_CLOEXEC.bits() == 0)
             .collect::<Vec<_>>()
     };
-    signal(server.pid, nix::sys::signal::Signal::SIGHUP);
+    server.ask_to_upgrade();
     server.log_until("waits ");
     let successor = field(&server.log_until("waits "), "pid").parse().unwrap();
     let shared = sockets(server.pid).intersection(&sockets(successor)).count();
     assert_eq!((shared, keeps(successor)), (7, vec![]));
     server.open_gate("gate");
-    let report = server.log_until("upgrade to generation 1 ");
-    server.has_completed(&report);
+    server.completes();
     assert_eq!((server.pid, keeps(successor)), (successor, vec![]));
 }
 

@@ -1,5 +1,9 @@
 //! Every kind of socket, handed over by real processes: what crosses, what is
 //! let go of, and what happens at the limits.
+//!
+//! The processes are the examples `every_socket` and `bequest`. `cargo test`
+//! builds them; `cargo test --test sockets` alone does not, and would go on with
+//! those of the last build.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -15,3 +19,6 @@ mod reuseport;
 mod stops;
 mod limits;
 mod descriptors;
+mod bequest;
+mod manners;
+mod later_versions;

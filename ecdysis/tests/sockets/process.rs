@@ -26,6 +26,12 @@ pub(crate) fn sockets(pid: u32) -> BTreeSet<u64> {
     descriptors(pid).into_values().filter_map(|what| inode(what.to_str()?)).collect()
 }
 
+/// The number of the first descriptor of a socket.
+pub(crate) fn number_of(pid: u32, socket: u64) -> u32 {
+    let is_it = |what: &PathBuf| what.to_str().and_then(inode) == Some(socket);
+    descriptors(pid).into_iter().find_map(|(number, what)| is_it(&what).then_some(number)).unwrap()
+}
+
 fn inode(what: &str) -> Option<u64> {
     what.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }

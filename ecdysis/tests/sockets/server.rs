@@ -106,6 +106,18 @@ impl Server {
         (self.generation, self.pid) = (0, field(&ready, "pid").parse().unwrap());
     }
 
+    /// Waits until generation 0 is ready, or has given up. Whether it is ready.
+    pub(crate) fn tries_to_start(&mut self) -> bool {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.log.push(line);
+            if self.log.last().is_some_and(|line| line.starts_with("ready generation=0 ")) {
+                self.has_started();
+                return true;
+            }
+        }
+        false
+    }
+
     /// Starts a process by a shell script, which gets the command as `$0 $@`, and
     /// does not wait.
     pub(crate) fn launch(&mut self, script: &str, arguments: &[&str]) {
@@ -114,6 +126,8 @@ impl Server {
             .args(["-c", script])
             .arg(self.path("server"))
             .args(arguments)
+            // A panic that is meant to be takes its time with one.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -131,6 +145,11 @@ impl Server {
     /// Has successors be started by this shell script, in which `$server` is the
     /// program and `$@` its arguments.
     pub(crate) fn interpose(&self, script: &str) {
+        self.write_script("server", script);
+    }
+
+    /// Puts such a script at this path.
+    pub(crate) fn write_script(&self, name: &str, script: &str) {
         let text = format!("#!/bin/sh\nserver={}\n{script}\n", self.path("real").display());
         // Another process writes it: a file that is open for writing here might
         // be inherited, for an instant, by whatever another test starts, and
@@ -138,7 +157,7 @@ impl Server {
         let write = "cat >\"$1.new\" && chmod 755 \"$1.new\" && mv \"$1.new\" \"$1\"";
         let mut writer = Command::new("/bin/sh")
             .args(["-c", write, "sh"])
-            .arg(self.path("server"))
+            .arg(self.path(name))
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -198,20 +217,33 @@ impl Server {
         address.parse().unwrap_or_else(|_| panic!("{line}"))
     }
 
-    /// Asks for an upgrade, and waits for the outcome. What is reported of it.
-    pub(crate) fn attempt(&mut self) -> String {
+    /// Asks for an upgrade.
+    pub(crate) fn ask_to_upgrade(&self) {
         signal(self.pid, Signal::SIGHUP);
-        self.outcome()
     }
 
-    /// Waits for the outcome of an upgrade that was asked for.
+    /// Waits for what is reported of an upgrade that was asked for.
     pub(crate) fn outcome(&mut self) -> String {
-        self.log_until(&format!("upgrade to generation {}", self.generation + 1))
+        self.log_until(&format!("upgrade to generation {} ", self.generation + 1))
+    }
+
+    /// Asks for an upgrade that must fail; why it did.
+    pub(crate) fn fail(&mut self) -> String {
+        self.ask_to_upgrade();
+        let report = self.outcome();
+        assert!(report.contains(" failed "), "{report}");
+        report
     }
 
     /// Upgrades. When it returns, the next generation serves, and no other.
     pub(crate) fn upgrade(&mut self) {
-        let report = self.attempt();
+        self.ask_to_upgrade();
+        self.completes();
+    }
+
+    /// Waits until an upgrade that was asked for has completed.
+    pub(crate) fn completes(&mut self) {
+        let report = self.outcome();
         self.has_completed(&report);
     }
 
@@ -223,14 +255,14 @@ impl Server {
         self.pid = field(&ready, "pid").parse().unwrap();
     }
 
-    /// Tells the service to stop.
-    pub(crate) fn tell_to_stop(&self) {
+    /// Asks the service to stop.
+    pub(crate) fn ask_to_stop(&self) {
         signal(self.pid, Signal::SIGTERM);
     }
 
     /// Stops the service, and waits until no process of it is left.
     pub(crate) fn stop(&mut self) -> Vec<String> {
-        self.tell_to_stop();
+        self.ask_to_stop();
         self.log_to_the_end()
     }
 

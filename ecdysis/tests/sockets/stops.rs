@@ -28,10 +28,10 @@ fn a_stop_serves_three_hundred_clients_in_the_queue() {
         // These wait with them, and then come again until they are refused: some
         // handshake of theirs is under way whenever the door is shut.
         let load = Load::tcp(8, address);
-        server.tell_to_stop();
+        server.ask_to_stop();
         served(queued);
-        server.log_to_the_end();
         let tally = load.until_refused();
+        server.log_to_the_end();
         assert_eq!((tally.refused, tally.harmed.as_slice()), (8, [].as_slice()), "{tally:?}");
     }
 }
@@ -61,11 +61,11 @@ fn a_stop_serves_the_queues_of_unix_sockets() {
         let queued_packets = (0..100).map(|_| connect_seqpacket(&packets).unwrap()).collect();
         let again = bytes.clone();
         let load = Load::start(8, move |_| UnixStream::connect(&again));
-        server.tell_to_stop();
+        server.ask_to_stop();
         served(queued);
         served(queued_packets);
-        server.log_to_the_end();
         let tally = load.until_refused();
+        server.log_to_the_end();
         assert_eq!((tally.refused, tally.harmed.as_slice()), (8, [].as_slice()), "{tally:?}");
         assert!(!bytes.exists() && !packets.exists());
     }
