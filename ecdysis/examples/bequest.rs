@@ -91,7 +91,7 @@ fn main() -> io::Result<()> {
     let incoming = ecdysis.incoming(listener)?;
     ecdysis.ready()?;
     println!("ready generation={generation} pid={pid}");
-    writeln!(&journal, "generation {generation} serves")?;
+    note(&journal, generation, "serves")?;
     let ecdysis = Arc::new(ecdysis);
     let process = Arc::clone(&ecdysis);
     thread::spawn(move || hear(&process, signals));
@@ -118,7 +118,12 @@ fn main() -> io::Result<()> {
         let since = visits.all.load(Ordering::SeqCst) - visits.told.load(Ordering::SeqCst);
         successor.send(&since.to_le_bytes())?;
     }
-    writeln!(&journal, "generation {generation} ends")
+    note(&journal, generation, "ends")
+}
+
+/// Notes in one piece what happens: others write to the same file.
+fn note(mut journal: &File, generation: u64, what: &str) -> io::Result<()> {
+    journal.write_all(format!("generation {generation} {what}\n").as_bytes())
 }
 
 /// Does what the signals ask for. A second stop, or one after an upgrade, ends

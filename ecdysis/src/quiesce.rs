@@ -28,6 +28,8 @@ pub(crate) struct Quiesce {
     /// No new connection can come any more. Else they are led elsewhere, which
     /// is gentler, and holds if the group is in the order we think it is in.
     shut: bool,
+    /// That has succeeded.
+    kept_away: bool,
     quiet: Duration,
     quiet_since: Option<Instant>,
     deadline: Instant,
@@ -46,15 +48,16 @@ impl Quiesce {
     /// Begins: from now on nothing new should come.
     pub(crate) fn begin(listed: Arc<Listed>, now: Instant) -> Self {
         let mut quiet = QUIET;
+        let mut kept_away = false;
         let shut = !listed.is_steered_past();
         if listed.lent || !listed.key.listens() {
             // Whoever lent it to us will go on with it, queue and all.
             quiet = Duration::ZERO;
         } else if shut {
             listed.unlink();
-            shut_door(&listed);
+            kept_away = shut_door(&listed);
         }
-        Self { listed, shut, quiet, quiet_since: None, deadline: now + MOST }
+        Self { listed, shut, kept_away, quiet, quiet_since: None, deadline: now + MOST }
     }
 
     /// Something was accepted.
@@ -70,14 +73,15 @@ impl Quiesce {
         }
         if !self.shut {
             self.shut = true;
-            shut_door(&self.listed);
+            self.kept_away = shut_door(&self.listed);
             self.quiet_since = Some(now);
             return Next::Look(now + self.quiet);
         }
-        // The loop may not have been told yet of what has just come.
+        // The loop may not have been told yet of what has just come. It does not
+        // come without end, as the door is shut, so this needs no deadline.
         let tcp = is_tcp(&self.listed) && !self.listed.lent;
         let left = if tcp { queued(self.listed.as_fd()).unwrap_or(0) } else { 0 };
-        if left > 0 && now < self.deadline {
+        if left > 0 && (self.kept_away || now < self.deadline) {
             self.quiet_since = Some(now);
             return Next::Look(now + self.quiet);
         }
@@ -93,11 +97,13 @@ pub(crate) fn admit(connection: &impl AsFd) {
     }
 }
 
-fn shut_door(listed: &Listed) {
+/// Whether new connections are kept away now.
+fn shut_door(listed: &Listed) -> bool {
     let shut = if is_tcp(listed) { refuse_handshakes(listed) } else { shrink_backlog(listed) };
-    if let Err(error) = shut {
+    if let Err(error) = &shut {
         tracing::warn!(key = ?listed.key, %error, "cannot keep new connections away");
     }
+    shut.is_ok()
 }
 
 fn is_tcp(listed: &Listed) -> bool {

@@ -83,6 +83,13 @@ impl<C: Connection> Greeted<C> {
     }
 }
 
+/// A short visit: greeted, and echoed. By whom.
+fn call<C: Connection>(connection: C) -> io::Result<u64> {
+    let mut greeted = greet(connection)?;
+    greeted.echo("ping\n")?;
+    Ok(greeted.generation)
+}
+
 /// A whole visit: greeted, echoed, and closed in order. Who has served it.
 pub(crate) fn visit<C: Connection>(connection: C) -> io::Result<(u64, u32)> {
     let mut greeted = greet(connection)?;
@@ -105,12 +112,15 @@ pub(crate) fn connect_seqpacket(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// Connects from an address of its own, of which there are enough in 127/8: so
-/// the ports of many clients do not run out.
+/// Connects from an address of its own, of which there are enough in 127/8, and
+/// leaves nothing behind when it is closed (it resets what the client has done
+/// with): so the ports of many clients do not run out, and no other test runs
+/// out of connections that linger.
 pub(crate) fn connect_from(client: u16, to: SocketAddr) -> io::Result<TcpStream> {
     let [high, low] = client.to_be_bytes();
     let from = SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0));
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_linger(Some(Duration::ZERO))?;
     socket.bind(&from.into())?;
     socket.connect(&to.into())?;
     Ok(socket.into())
@@ -206,7 +216,7 @@ fn come<C: Connection>(
     let connected = connect();
     let took = now() - before;
     let result = match connected {
-        Ok(connection) => Ok(visit(connection).map_err(|error| format!("after connect: {error}"))),
+        Ok(connection) => Ok(call(connection).map_err(|error| format!("after connect: {error}"))),
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
         {
@@ -218,7 +228,7 @@ fn come<C: Connection>(
     let mut tally = tally.lock().unwrap();
     let again = result == Err(()) || matches!(result, Ok(Err(_)));
     match result {
-        Ok(Ok((generation, _))) => {
+        Ok(Ok(generation)) => {
             *tally.served.entry(generation).or_default() += 1;
             tally.slowest_connect = tally.slowest_connect.max(took);
         }
