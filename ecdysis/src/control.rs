@@ -388,8 +388,8 @@ impl Error for Failure {
 }
 
 // The server's half of the protocol comes with Tokio.
-#[cfg(test)]
 #[cfg(feature = "tokio_ecdysis")]
+#[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;

@@ -65,7 +65,6 @@ impl Start {
     }
 
     /// Has a shell script start it, which gets the command as `$0 $@`.
-    #[cfg(feature = "systemd_notify")]
     pub(crate) fn by(mut self, script: &str) -> Self {
         script.clone_into(&mut self.script);
         self
