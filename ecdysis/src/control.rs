@@ -387,6 +387,8 @@ impl Error for Failure {
     }
 }
 
+// The server's half of the protocol comes with Tokio.
+#[cfg(feature = "tokio_ecdysis")]
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;

@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The program that the successor is to be, decided once, at our own start: a
 /// path that still means the same when the working directory has changed, and
@@ -26,13 +26,15 @@ pub struct Program {
 
 impl Program {
     /// The file to execute. If it is replaced, the next upgrade starts the new
-    /// one; PATH is not searched.
+    /// one; PATH is not searched. Its zeroth argument is the same, so that it is
+    /// what the successor starts in its turn, by default.
     pub fn path(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.path = path.into();
+        self.name_it_by_its_path();
         self
     }
 
-    /// Its arguments, without the zeroth, which stays what it is.
+    /// Its arguments, without the zeroth, which says what program it is.
     pub fn arguments(
         &mut self,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -90,15 +92,43 @@ impl Program {
         search: Option<&OsStr>,
         fallback: PathBuf,
     ) -> Self {
-        let path = match arguments.first().filter(|name| !name.is_empty()) {
-            None => fallback,
-            Some(name) if name.as_bytes().contains(&b'/') => directory.join(name),
+        let found = match arguments.first().filter(|name| !name.is_empty()) {
+            None => None,
+            Some(name) if name.as_bytes().contains(&b'/') => Some(from(directory, name)),
             Some(name) => std::env::split_paths(search.unwrap_or_default())
-                .map(|along| directory.join(along).join(name))
-                .find(|path| path.is_file())
-                .unwrap_or(fallback),
+                .map(|along| from(directory, along.as_os_str()).join(name))
+                .find(|path| path.is_file()),
         };
-        Self { path, arguments, directory: None, variables: Vec::new(), ignored: Vec::new() }
+        let (variables, ignored) = (Vec::new(), Vec::new());
+        let Some(path) = found else {
+            return Self { path: fallback, arguments, directory: None, variables, ignored };
+        };
+        let mut program = Self { path, arguments, directory: None, variables, ignored };
+        program.name_it_by_its_path();
+        program
+    }
+
+    /// The successor finds itself by its zeroth argument, as we did, and the
+    /// directory that a relative one was meant from may not be its own.
+    fn name_it_by_its_path(&mut self) {
+        self.arguments.splice(..self.arguments.len().min(1), [self.path.clone().into()]);
+    }
+}
+
+/// Where a path leads from `directory`, a path without links as getcwd(3) gives
+/// it, even when that is removed: so it must not stand before a `..`.
+fn from(directory: &Path, path: &OsStr) -> PathBuf {
+    let mut directory = directory.to_owned();
+    let mut rest = Path::new(path).components();
+    loop {
+        let before = rest.clone();
+        match rest.next() {
+            Some(Component::CurDir) => {}
+            Some(Component::ParentDir) => drop(directory.pop()),
+            Some(Component::Prefix(_) | Component::RootDir | Component::Normal(_)) | None => {
+                return directory.join(before.as_path());
+            }
+        }
     }
 }
 
@@ -127,8 +157,29 @@ mod tests {
     #[test]
     fn the_path_is_made_absolute_where_it_was_given() {
         assert_eq!(path("/usr/bin/server", ""), Path::new("/usr/bin/server"));
-        assert_eq!(path("./server", ""), Path::new("/srv/./server"));
+        assert_eq!(path("./server", ""), Path::new("/srv/server"));
         assert_eq!(path("bin/server", ""), Path::new("/srv/bin/server"));
+    }
+
+    #[test]
+    fn the_path_does_not_lead_through_a_directory_that_may_be_removed() {
+        assert_eq!(path("../bin/server", ""), Path::new("/bin/server"));
+        assert_eq!(path("./.././../server", ""), Path::new("/server"));
+        // Beyond the first name there may be a link, and `..` leads elsewhere.
+        assert_eq!(path("link/../server", ""), Path::new("/srv/link/../server"));
+    }
+
+    #[test]
+    fn the_zeroth_argument_says_what_is_executed() {
+        let zeroth = |name: &str| {
+            let (search, arguments) = (OsStr::new("/bin"), vec![name.into(), "-v".into()]);
+            let fallback = PathBuf::from("/proc/fallback");
+            Program::from_arguments(arguments, Path::new("/srv"), Some(search), fallback)
+        };
+        assert_eq!(zeroth("./server").arguments, ["/srv/server", "-v"]);
+        assert_eq!(zeroth("sh").arguments, ["/bin/sh", "-v"]);
+        assert_eq!(zeroth("no-such-program").arguments, ["no-such-program", "-v"]);
+        assert_eq!(zeroth("sh").path("/srv/other").arguments, ["/srv/other", "-v"]);
     }
 
     #[test]

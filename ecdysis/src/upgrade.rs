@@ -256,9 +256,14 @@ fn start(
         let state = state.as_ref().map(|state| state::pass(state.version(), state.bytes()));
         let state = state.transpose()?;
         // Looking at processes needs a descriptor, too.
-        let this = ancestors::this_process(course.generation, course.signals.ending())?;
+        let this = ancestors::this_process(course.generation, course.signals.ending());
         let mut ancestors = ancestors::living(&course.ancestors);
-        ancestors.push(this);
+        match this {
+            Ok(this) => ancestors.push(this),
+            Err(error) if used_up(&error) => return Err(error.into()),
+            // Where /proc is not mounted. Nobody can end our drain for us then.
+            Err(error) => tracing::warn!(%error, "successors will not know this process"),
+        }
         Successor::start(&Launch {
             program: &course.program,
             environment: environment.clone(),

@@ -24,6 +24,9 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     builder.stop_on_signal(SignalKind::interrupt())?;
     builder.set_ready_deadline(config.ready_deadline);
     builder.set_probation(config.probation);
+    if let Some(path) = &config.pid_file {
+        builder.set_pid_file(path);
+    }
     if let Some(control) = &config.control {
         builder.control_socket(control, &UnixOptions::new().mode(0o600))?;
     }

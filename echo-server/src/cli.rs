@@ -34,6 +34,10 @@ pub(crate) struct Config {
     #[arg(long, value_name = "PATH")]
     pub(crate) control: Option<PathBuf>,
 
+    /// Have the process id of the generation that serves in this file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pid_file: Option<PathBuf>,
+
     /// Keep an account of this generation: the socket DIR/PID.sock answers a
     /// connection with it, as a line of JSON; at the end it is left in DIR/PID.json
     #[arg(long, value_name = "DIR")]

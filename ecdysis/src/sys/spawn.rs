@@ -223,8 +223,9 @@ fn pass_descriptors(job: &mut Job<'_>) -> Result<(), Errno> {
     close_range(job.end, RawFd::MAX, job.limit)
 }
 
-/// Closes `first..=last`. Kernels before 5.9 have no such call; there each
-/// number up to the limit is closed by itself.
+/// Closes `first..=last`. Kernels before 5.9 have no such call, and seccomp
+/// filters older than it deny it, often with `EPERM`, which the call itself never
+/// gives (close_range(2)); there each number up to the limit is closed by itself.
 fn close_range(first: RawFd, last: RawFd, limit: RawFd) -> Result<(), Errno> {
     if first > last {
         return Ok(());
@@ -232,7 +233,7 @@ fn close_range(first: RawFd, last: RawFd, limit: RawFd) -> Result<(), Errno> {
     // SAFETY: a call on numbers; the table is the child's own.
     match Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
         Ok(_) => return Ok(()),
-        Err(Errno::ENOSYS) => {}
+        Err(Errno::ENOSYS | Errno::EPERM) => {}
         Err(errno) => return Err(errno),
     }
     for number in first..=last.min(limit) {

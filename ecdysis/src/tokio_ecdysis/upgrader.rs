@@ -23,6 +23,10 @@ use crate::upgrade;
 /// How this process left, and why; or what kept it from ever leaving.
 pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
 
+/// How long a predecessor may take to let go of a process that stops.
+#[cfg(feature = "systemd_notify")]
+const PARTING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What the loop waits for.
 enum Event {
     Asked(Asked),
@@ -103,7 +107,7 @@ impl Upgrader {
                 break leave;
             }
         };
-        Ok((self.leave(wish), reason))
+        Ok((self.leave(wish).await, reason))
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -260,7 +264,7 @@ impl Upgrader {
         stop
     }
 
-    fn leave(mut self, wish: Wish) -> ExitMode {
+    async fn leave(mut self, wish: Wish) -> ExitMode {
         let ecdysis = &self.process.ecdysis;
         if wish != Wish::Upgrade && ecdysis.phase() != Phase::Stopping {
             ecdysis.quit();
@@ -271,6 +275,14 @@ impl Upgrader {
         self.triggers.close_sockets();
         let connections = ecdysis.connections().clone();
         tokio::spawn(hear_on(self.triggers, connections, ecdysis.generation()));
+        #[cfg(feature = "systemd_notify")]
+        if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take())
+            && ecdysis.phase() == Phase::Stopping
+        {
+            // On probation we are not the main process yet, and systemd hears
+            // no other; that we stop makes the predecessor let go at once.
+            let _ = tokio::time::timeout(PARTING, settling).await;
+        }
         match wish {
             Wish::Upgrade | Wish::Status => ExitMode::Upgrade,
             Wish::PartialStop => {
@@ -283,7 +295,10 @@ impl Upgrader {
             }
             Wish::Stop => {
                 #[cfg(feature = "systemd_notify")]
-                if let Some(notifier) = &self.systemd {
+                // One that never served only ends: the service does not.
+                if let Some(notifier) = &self.systemd
+                    && ecdysis.phase() == Phase::Stopping
+                {
                     super::systemd::stopping(notifier);
                 }
                 ExitMode::FullStop

@@ -6,14 +6,22 @@
 //! tests it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![cfg_attr(
+    not(feature = "tokio_ecdysis"),
+    expect(dead_code, reason = "most of what is tested runs on Tokio")
+)]
 
 mod service;
 mod clients;
 mod subjects;
+mod in_process;
 mod blocking;
+mod garbage;
 #[cfg(feature = "tokio_ecdysis")]
 mod probation;
 #[cfg(feature = "tokio_ecdysis")]
 mod control;
+#[cfg(feature = "tokio_ecdysis")]
+mod program;
 #[cfg(feature = "systemd_notify")]
 mod systemd;

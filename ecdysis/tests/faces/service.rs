@@ -70,6 +70,11 @@ impl Start {
         self
     }
 
+    /// A path in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// Starts it, and does not wait until it serves.
     pub(crate) fn start(self) -> Service {
         let Self { subject, script, environment, directory } = self;
@@ -79,6 +84,8 @@ impl Start {
             .arg(directory.path().join("server"))
             .args(["--ignored", "--exact", "--nocapture", &format!("subjects::{subject}")])
             .env("FACES", directory.path())
+            // Some of them panic on purpose; to tell where takes them a second.
+            .env("RUST_BACKTRACE", "0")
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(said.try_clone().unwrap())
@@ -139,8 +146,13 @@ impl Service {
     /// inherited, for an instant, by whatever another test starts, and could
     /// then not be executed.
     pub(crate) fn replace_with(&self, script: &str) {
+        self.script("server", script);
+    }
+
+    /// The same, in another place.
+    pub(crate) fn script(&self, name: &str, script: &str) {
         let text = format!("#!/bin/sh\nreal={}\n{script}\n", self.path("real").display());
-        write_script(&self.program(), &text);
+        write_script(&self.path(name), &text);
     }
 
     /// Puts a successor in the place of the program that says `started`, and

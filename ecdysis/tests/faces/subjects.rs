@@ -31,6 +31,18 @@ fn blocking() {
     blocking_echo::run(ecdysis, ([127, 0, 0, 1], 0).into(), &directory.join("control")).unwrap();
 }
 
+/// One that takes the constructor at its word.
+#[test]
+#[ignore = "a process under test, which the other tests start"]
+fn trusting() {
+    let Some(directory) = directory() else { return };
+    let mut ecdysis = Ecdysis::new();
+    eprintln!("listening: {}", ecdysis.listen_unix(directory.join("any")).unwrap_err());
+    eprintln!("being ready: {}", ecdysis.ready().unwrap_err());
+    eprintln!("upgrading: {}", ecdysis.upgrade().unwrap_err());
+    ecdysis.quit();
+}
+
 #[cfg(feature = "tokio_ecdysis")]
 #[test]
 #[ignore = "a process under test, which the other tests start"]

@@ -8,3 +8,5 @@ mod chain;
 mod failures;
 mod handoff;
 mod triggers;
+mod pid_file;
+mod control;

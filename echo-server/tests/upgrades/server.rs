@@ -261,7 +261,9 @@ pub(crate) fn is_listener(pid: u32, what: &Path) -> bool {
 
 /// Whether it is a TCP connection.
 pub(crate) fn is_connection(pid: u32, what: &Path) -> bool {
-    let unix = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap();
+    // The path of a socket need not be text.
+    let unix = fs::read(format!("/proc/{pid}/net/unix")).unwrap();
+    let unix = String::from_utf8_lossy(&unix);
     inode(what).is_some_and(|inode| {
         !is_listener(pid, what) && !unix.split_whitespace().any(|column| column == inode)
     })

@@ -1,6 +1,6 @@
 //! Signals: many, early, and at the wrong moment.
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::server::{Server, exists, field, signal};
@@ -116,4 +116,98 @@ fn a_signal_that_comes_before_the_handlers_kills_no_successor() {
     server.log_until("ready generation=1");
     assert_eq!(server.first_exit_code(), Some(0));
     assert_eq!(server.greet().pid, pid);
+}
+
+/// Stops the first generation until it has been sent these, in this order.
+fn send_at_once(server: &Server, signals: &[Signal]) {
+    let first = server.first_pid();
+    signal(first, Signal::SIGSTOP);
+    for each in signals {
+        signal(first, *each);
+    }
+    signal(first, Signal::SIGCONT);
+}
+
+#[test]
+fn a_stop_wins_over_an_upgrade_that_was_asked_for_at_the_same_time() {
+    let mut server = Server::start(&[]);
+    send_at_once(&server, &[Signal::SIGHUP, Signal::SIGTERM]);
+    assert_eq!(server.first_exit_code(), Some(0));
+    let log = server.log_to_the_end();
+    assert!(!log.iter().any(|line| line.contains("ready generation=1")), "{}", log.join("\n"));
+}
+
+#[test]
+fn a_stop_ends_the_drain_of_a_generation_that_was_succeeded() {
+    let mut server = Server::start(&["--probation", "0s", "--drain-deadline", "1h"]);
+    let old = server.greet();
+    let new = server.upgrade(old.pid, 1);
+    server.log_until("the next generation serves generation=0");
+    // It has not stopped before, so this is its first.
+    signal(old.pid, Signal::SIGTERM);
+    server.log_until("connections cut generation=0");
+    assert_eq!(server.first_exit_code(), Some(0));
+    assert_eq!(server.greet().pid, new.pid, "the service goes on");
+}
+
+#[test]
+fn an_upgrade_that_is_asked_of_a_generation_that_was_succeeded_does_not_happen() {
+    let mut server = Server::start(&["--probation", "0s", "--drain-deadline", "1h"]);
+    let old = server.greet();
+    let new = server.upgrade(old.pid, 1);
+    server.log_until("the next generation serves generation=0");
+    signal(old.pid, Signal::SIGHUP);
+    // It is heard, and by whoever drains: the next signal is heard after it.
+    signal(old.pid, Signal::SIGTERM);
+    server.log_until("connections cut generation=0");
+    assert_eq!(server.greet().pid, new.pid);
+    assert_eq!(server.first_exit_code(), Some(0));
+}
+
+/// Sends a signal to every process of the service, as a terminal does, or a
+/// supervisor.
+fn signal_all(server: &Server, signal: Signal) {
+    killpg(Pid::from_raw(server.first_pid().cast_signed()), signal).unwrap();
+}
+
+#[test]
+fn a_stop_of_the_whole_group_during_an_upgrade_stops_everyone() {
+    let mut server = Server::start(&[]);
+    server.hold("exec $real \"$@\"");
+    signal(server.first_pid(), Signal::SIGHUP);
+    server.log_until("started");
+    signal_all(&server, Signal::SIGTERM);
+    assert_eq!(server.first_exit_code(), Some(0));
+    let log = server.log_to_the_end();
+    assert!(!log.iter().any(|line| line.contains("ready generation=1")));
+}
+
+#[test]
+fn a_stop_of_the_whole_group_on_probation_stops_everyone_and_is_no_rollback() {
+    let script = "exec \"$0\" \"$@\" --pid-file \"${0%/*}/pid\" --control \"${0%/*}/control\"";
+    for _ in 0..5 {
+        let mut server = Server::start_with(&["--probation", "1h"], script, &[]);
+        drop(server.upgrade(server.first_pid(), 1));
+        signal_all(&server, Signal::SIGTERM);
+        assert_eq!(server.first_exit_code(), Some(0));
+        let log = server.log_to_the_end();
+        assert!(!log.iter().any(|line| line.contains("serving again")), "{}", log.join("\n"));
+        assert!(server.try_greet().is_none());
+        assert!(!server.path("pid").exists() && !server.path("control").exists());
+    }
+}
+
+#[test]
+fn an_upgrade_of_the_whole_group_makes_one_chain() {
+    let mut server = Server::start(&["--probation", "0s"]);
+    server.hold("exec $real \"$@\"");
+    signal(server.first_pid(), Signal::SIGHUP);
+    server.log_until("started");
+    // The successor has no handler yet, and must not die; the request is kept.
+    signal_all(&server, Signal::SIGHUP);
+    server.restore();
+    server.release();
+    server.log_until("settled generation=2");
+    assert_eq!(server.first_exit_code(), Some(0));
+    assert_eq!(server.greet().generation, 2);
 }

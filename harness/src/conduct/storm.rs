@@ -42,7 +42,12 @@ impl Storm {
         if let Some(pid) = stage.serving() {
             self.note_listeners(pid);
         }
+        let overtime = until.after(stage.plan.target.ready_timeout);
         for number in 1..=upgrades.most {
+            // A fault that came too late is aimed again, at one upgrade more if
+            // the last was the one that it missed.
+            let aims_again = self.owed > 0 && self.misses < MOST_MISSES;
+            let until = if aims_again { overtime } else { until };
             let last =
                 self.upgrades.last().map_or_else(Stamp::default, |upgrade| upgrade.triggered);
             stage.rest(last.after(upgrades.every).min(until));

@@ -57,16 +57,21 @@ fn configure(builder: &mut TokioEcdysisBuilder, directory: &Path) -> io::Result<
         builder.set_probation(probation);
     }
     if let Some(path) = of("PROGRAM") {
-        builder.program_mut().path(path);
+        // Its own default is what it was started as.
+        builder.program_mut().path(path).without_variable("PROGRAM");
     }
     if let Some(value) = of("CROSSES") {
-        builder.program_mut().variable("CROSSED", value).without_variable("STAYS");
+        builder.program_mut().variable("CROSSED", value).without_variable("CROSSES");
     }
     if let Some(directory) = of("DIRECTORY") {
         builder.program_mut().directory(directory);
     }
     if let Some(directory) = of("GOES_TO") {
         std::env::set_current_dir(directory)?;
+    }
+    if of("TWICE").is_some() {
+        let second = ecdysis::Ecdysis::try_new()?;
+        say(&format!("a second constructor: is_child={}", second.is_child()));
     }
     #[cfg(feature = "systemd_notify")]
     if let Err(error) = builder.enable_systemd_notifications() {
