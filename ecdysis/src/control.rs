@@ -480,7 +480,9 @@ mod tests {
         let mut stream = connect(&path, deadline).unwrap();
         let (mut served, _) = listener.accept().unwrap();
         served.write_all(b"{}\n").unwrap();
-        drop(served);
+        // Not dropped: a process that another test is starting may hold a copy
+        // of it until its exec.
+        served.shutdown(Shutdown::Both).unwrap();
         let refused = stream.write_all(&Command::Status.to_line()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(read_line(&mut stream, deadline).unwrap(), b"{}");
