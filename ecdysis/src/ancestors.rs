@@ -75,9 +75,11 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::sys::spawn::STARTING;
 
     fn sleeper(generation: u64) -> (Child, Ancestor) {
         // `cat` lives until its standard input, which we hold, is closed.
+        let _starting = STARTING.lock().unwrap();
         let mut command = Command::new("cat");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (pid, signal) = (child.id(), libc::SIGTERM);

@@ -448,6 +448,7 @@ mod tests {
     }
 
     fn refused(address: std::net::SocketAddr) {
+        crate::sys::spawn::no_copy_is_left();
         let error = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }

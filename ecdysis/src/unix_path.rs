@@ -352,6 +352,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
+    use crate::sys::spawn::no_copy_is_left;
 
     const KINDS: [Kind; 3] = [Kind::Stream, Kind::Seqpacket, Kind::Datagram];
 
@@ -363,6 +364,11 @@ mod tests {
 
     fn simply(kind: Kind, path: &Path) -> io::Result<(OwnedFd, Inode)> {
         bind(kind, path, &UnixOptions::new())
+    }
+
+    fn leave_stale(kind: Kind, path: &Path) {
+        drop(simply(kind, path).unwrap());
+        no_copy_is_left();
     }
 
     fn assert_in_use(kind: Kind, path: &Path, why: &str) {
@@ -402,7 +408,7 @@ mod tests {
         for before in KINDS {
             for kind in KINDS {
                 let (_directory, path) = place();
-                drop(simply(before, &path).unwrap());
+                leave_stale(before, &path);
                 let (_fd, inode) = simply(kind, &path).unwrap();
                 assert_eq!(inode, inode_of(&path).unwrap());
                 assert!(kind == Kind::Seqpacket || reaches(&path));
@@ -474,7 +480,7 @@ mod tests {
         assert_in_use(Kind::Stream, directory.path(), "no socket");
         // A link to a stale socket is not the socket.
         let (stale, link) = (directory.path().join("stale"), directory.path().join("link"));
-        drop(simply(Kind::Stream, &stale).unwrap());
+        leave_stale(Kind::Stream, &stale);
         symlink(&stale, &link).unwrap();
         assert_in_use(Kind::Stream, &link, "no socket");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && stale.exists());
@@ -484,7 +490,7 @@ mod tests {
     fn of_many_that_recover_a_stale_path_one_gets_it_and_keeps_it() {
         for _ in 0..50 {
             let (_directory, path) = place();
-            drop(simply(Kind::Stream, &path).unwrap());
+            leave_stale(Kind::Stream, &path);
             let barrier = Barrier::new(4);
             let results: Vec<_> = thread::scope(|scope| {
                 let one = || {
@@ -506,7 +512,7 @@ mod tests {
     #[test]
     fn a_lock_that_is_never_released_does_not_keep_the_service_down() {
         let (directory, path) = place();
-        drop(simply(Kind::Stream, &path).unwrap());
+        leave_stale(Kind::Stream, &path);
         let lock = File::open(directory.path()).unwrap();
         lock.lock().unwrap();
         assert!(lock_directory(&path).is_none());
@@ -609,7 +615,7 @@ mod tests {
     fn a_path_that_is_not_utf8_works() {
         let directory = tempdir().unwrap();
         let path = directory.path().join(OsString::from_vec(vec![b'a', 0xff, 0xfe]));
-        drop(simply(Kind::Stream, &path).unwrap());
+        leave_stale(Kind::Stream, &path);
         let (_fd, inode) = simply(Kind::Stream, &path).unwrap();
         assert!(reaches(&path));
         unlink_if(&path, inode).unwrap();
@@ -656,6 +662,7 @@ mod tests {
             assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
             assert!(again.to_string().contains("ecdysis test \\x00"), "{again}");
             drop(bound);
+            no_copy_is_left();
             bind_abstract(kind, name.as_bytes(), &UnixOptions::new()).unwrap();
         }
     }

@@ -293,6 +293,19 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
+/// Held by a test for as long as a child it starts has not called exec. Until
+/// then the child has a copy of every descriptor of all the tests that run
+/// beside it, and keeps open what they close.
+#[cfg(test)]
+pub(crate) static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Returns when no child that a test has started keeps open what the caller has
+/// closed before.
+#[cfg(test)]
+pub(crate) fn no_copy_is_left() {
+    drop(STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -303,6 +316,11 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
+
+    fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
+        let _starting = STARTING.lock().unwrap();
+        super::spawn(program)
+    }
 
     fn shell<'a>(script: &str, descriptors: Vec<BorrowedFd<'a>>) -> Program<'a> {
         let text = |text: &str| CString::new(text).unwrap();

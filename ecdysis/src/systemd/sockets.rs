@@ -507,6 +507,7 @@ mod tests {
         let sockets = passed(980, [("web", first), ("web", second)]);
         let taken = sockets.take("web", &Bound::Tcp(one)).unwrap();
         sockets.close_rest();
+        crate::sys::spawn::no_copy_is_left();
         let refused = TcpStream::connect(two).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert!(accepts(taken, one));

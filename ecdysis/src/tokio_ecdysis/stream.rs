@@ -357,6 +357,7 @@ mod tests {
             let read = io::Read::read(&mut &client, &mut [0]).unwrap();
             assert_eq!(read, 0, "closed, not reset");
         }
+        crate::sys::spawn::no_copy_is_left();
         let refused = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
