@@ -19,6 +19,9 @@ pub const RATE_FORM: &str =
 /// How a range of sizes is written.
 pub const BYTES_FORM: &str = "a size or an inclusive range of sizes, 1 byte to 16MiB, like \"256\", \"64..1024\" or \"1KiB..64KiB\"";
 
+/// How a pace is written.
+pub const PACE_FORM: &str = "bytes per second, 50 B/s to 16MiB/s, like \"64KiB/s\"";
+
 /// How a seed is written.
 pub const SEED_FORM: &str = "a seed: \"random\", or 1 to 16 hexadecimal digits, like \"0x5eed\"";
 
@@ -124,6 +127,22 @@ pub fn byte_range(text: &str) -> Result<(usize, usize), UnitError> {
         return Err(UnitError::new(text, "is too large", BYTES_FORM));
     }
     Ok((low, high))
+}
+
+/// The slowest pace: a byte for each step that a slow client takes in a second.
+const MIN_PACE: usize = 50;
+
+/// Reads a pace, bytes per second.
+///
+/// # Errors
+///
+/// When it is not of [`PACE_FORM`].
+pub fn pace(text: &str) -> Result<u64, UnitError> {
+    text.strip_suffix("/s")
+        .and_then(|size| bytes(size.trim_end()))
+        .filter(|pace| (MIN_PACE..=MAX_PAYLOAD).contains(pace))
+        .and_then(|pace| u64::try_from(pace).ok())
+        .ok_or_else(|| UnitError::new(text, "is not a pace", PACE_FORM))
 }
 
 fn bytes(text: &str) -> Option<usize> {

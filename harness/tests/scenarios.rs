@@ -173,6 +173,17 @@ fn loads_that_are_none_are_refused() {
     refused("rate = 100", &with("timeout = \"1ms\""), &["s.toml:13:11:", "1ms", "stall"]);
     refused("rate = 100", &with("connections = 1"), &["s.toml:13:15:", "keep-alive"]);
     refused("rate = 100", &with("lifetime = \"1s\""), &["s.toml:13:12:", "keep-alive"]);
+    refused("rate = 100", &with("send = \"1KiB/s\""), &["s.toml:13:8:", "\"stream\""]);
+    refused("rate = 100", &with("half_close = 0.5"), &["s.toml:13:14:", "\"stream\""]);
+    refused("rate = 100", &with("to = \"unx:/a\""), &["s.toml:13:6:", "`unx:/a`", "unix:{dir}/"]);
+    refused("rate = 100", &with("to = \"unix:a\""), &["s.toml:13:6:", "`a`", "absolute"]);
+    let stream = |line: &str| format!("\"stream\"\n{line}\nrate");
+    let refused_stream = |line: &str, parts: &[&str]| {
+        refused("\"churn\"\nrate", &stream(line), parts);
+    };
+    refused_stream("half_close = 1.5", &["s.toml:12:14:", "0 to 1"]);
+    refused_stream("send = \"1KiB\"", &["s.toml:12:8:", "`1KiB`", "\"64KiB/s\""]);
+    refused_stream("payload = \"1MiB\"\nsend = \"64KiB/s\"", &["takes 16.0s", "faster pace"]);
     let again = with("[[load]]\nname = \"churn\"\nkind = \"churn\"\nrate = 1");
     refused("rate = 100", &again, &["s.toml:14:8:", "another name"]);
     let kept = "\"keep-alive\"\nconnections = 0\nrate";

@@ -45,7 +45,8 @@ pub fn conduct(
     let subject = start(plan, &command, directory.path(), address, clock)?;
 
     let sightings = Sightings::default();
-    let load = load::start(plan, address, clock, sightings.clone())
+    let site = load::Site { address, directory: directory.path() };
+    let load = load::start(plan, site, clock, sightings.clone())
         .map_err(ConductError::system("start the load"))?;
     let now = clock.now();
     let mut stage = Stage {

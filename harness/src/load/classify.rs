@@ -51,6 +51,10 @@ pub(super) enum Ending {
 pub(super) struct Facts {
     /// How far it had come.
     pub(super) progress: Progress,
+    /// Whether it is about a unix socket.
+    pub(super) unix: bool,
+    /// The client had finished sending before the reply was complete.
+    pub(super) half_closed: bool,
     /// Bytes that were ever read on its connection.
     pub(super) seen: u64,
     /// How long the handshake took, if this operation made it.
@@ -67,7 +71,7 @@ pub(super) fn fate(facts: &Facts, ending: Ending) -> Fate {
         Ending::Complete => completed(facts),
         Ending::Mismatch(harm) => Fate::Harmed(harm),
         Ending::Error(errno) => error(facts, errno),
-        Ending::Eof => Fate::Harmed(eof(facts.progress)),
+        Ending::Eof => Fate::Harmed(eof(facts)),
         Ending::Deadline => Fate::Harmed(deadline(facts)),
         Ending::Cancelled => Fate::Cancelled,
     }
@@ -106,6 +110,9 @@ fn error(facts: &Facts, errno: i32) -> Fate {
         return Fate::LimitHit;
     }
     let errno = Errno::from_raw(errno);
+    if facts.unix && facts.progress == Progress::Connecting {
+        return unix(errno);
+    }
     Fate::Harmed(if errno == Errno::ETIMEDOUT {
         // The kernel gave up sending: for us, the deadline came early.
         deadline(facts)
@@ -124,10 +131,22 @@ fn error(facts: &Facts, errno: i32) -> Fate {
     })
 }
 
+/// Why a unix socket did not let a client in.
+fn unix(errno: Errno) -> Fate {
+    let harms = [
+        (Errno::ENOENT, Harm::UdsEnoent),
+        (Errno::ECONNREFUSED, Harm::UdsRefused),
+        (Errno::EAGAIN, Harm::UdsEagain),
+    ];
+    // Whatever else it is, a path that may not be walked say, is not the server's doing.
+    let found = harms.into_iter().find(|(of, _)| *of == errno);
+    found.map_or(Fate::LimitHit, |(_, harm)| Fate::Harmed(harm))
+}
+
 /// A reset of a connection that was there.
 fn reset(facts: &Facts) -> Harm {
     if facts.seen == 0 {
-        return Harm::ResetQueue;
+        return if facts.unix { Harm::UdsQueueLost } else { Harm::ResetQueue };
     }
     match facts.progress {
         Progress::Connecting => Harm::ResetConnect,
@@ -138,8 +157,9 @@ fn reset(facts: &Facts) -> Harm {
     }
 }
 
-fn eof(progress: Progress) -> Harm {
-    match progress {
+fn eof(facts: &Facts) -> Harm {
+    match facts.progress {
+        Progress::Request | Progress::Reply if facts.half_closed => Harm::HalfClose,
         Progress::Connecting | Progress::Greeting => Harm::EofGreeting,
         Progress::Request | Progress::Reply | Progress::Finishing => Harm::EofEarly,
         Progress::Idle | Progress::Closing => Harm::EofIdle,
@@ -165,7 +185,15 @@ mod tests {
 
     fn facts(progress: Progress, seen: u64) -> Facts {
         let quick = Some(Duration::from_millis(1));
-        Facts { progress, seen, connect_took: quick, first_byte_took: quick, stall: STALL }
+        Facts {
+            progress,
+            unix: false,
+            half_closed: false,
+            seen,
+            connect_took: quick,
+            first_byte_took: quick,
+            stall: STALL,
+        }
     }
 
     fn harm(progress: Progress, seen: u64, ending: Ending) -> &'static str {
@@ -239,6 +267,32 @@ mod tests {
         }
         let unreachable = Ending::Error(Errno::ENETUNREACH as i32);
         assert_eq!(harm(Progress::Connecting, 0, unreachable), "limit_hit");
+    }
+
+    #[test]
+    fn a_unix_socket_has_harms_of_its_own() {
+        use Progress::*;
+        for (progress, seen, errno, expected) in [
+            (Connecting, 0, Errno::ENOENT, Fate::Harmed(Harm::UdsEnoent)),
+            (Connecting, 0, Errno::ECONNREFUSED, Fate::Harmed(Harm::UdsRefused)),
+            (Connecting, 0, Errno::EAGAIN, Fate::Harmed(Harm::UdsEagain)),
+            (Connecting, 0, Errno::EACCES, Fate::LimitHit),
+            (Greeting, 0, Errno::ECONNRESET, Fate::Harmed(Harm::UdsQueueLost)),
+            (Request, 9, Errno::ECONNRESET, Fate::Harmed(Harm::ResetRequest)),
+        ] {
+            let facts = Facts { unix: true, ..facts(progress, seen) };
+            assert_eq!(fate(&facts, Ending::Error(errno as i32)), expected, "{errno}");
+        }
+    }
+
+    #[test]
+    fn who_has_finished_sending_still_has_a_right_to_the_reply() {
+        for progress in [Progress::Request, Progress::Reply] {
+            let facts = Facts { half_closed: true, ..facts(progress, 9) };
+            assert_eq!(fate(&facts, Ending::Eof), Fate::Harmed(Harm::HalfClose));
+        }
+        let whole = Facts { half_closed: true, ..facts(Progress::Finishing, 9) };
+        assert_eq!(fate(&whole, Ending::Eof), Fate::Harmed(Harm::EofEarly));
     }
 
     #[test]

@@ -1,36 +1,35 @@
 //! One client on one connection. It collects facts and judges nothing.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{self as tokio_io, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::watch;
-use tokio::time::timeout_at;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::classify::{self, Ending, Facts, Progress};
 use super::greeting::{self, Template};
 use super::ledger::Ledger;
-use super::payload;
+use super::link::{Door, Link};
+use super::payload::{Reply, Source};
 use crate::clock::{Clock, Stamp};
 use crate::event::{Connection, Fate, Harm, Sightings};
-use crate::scenario::plan::Load;
+use crate::scenario::plan::{Load, Pace};
 
-/// Clients come from 127.0.1.1 to 127.0.1.64: ports are free per pair of
-/// addresses, and one address alone would run out of them.
-const SOURCES: u8 = 64;
+/// So much is written or read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// A client that goes at a pace of its own takes so many steps in a second.
+const STEPS: u64 = 50;
 
 /// What all clients of a run share.
 #[derive(Debug)]
 pub(super) struct Context {
     /// The run's clock.
     pub(super) clock: Clock,
-    /// The server.
-    pub(super) target: SocketAddr,
     /// Where rows go.
     pub(super) ledger: Arc<Ledger>,
     /// Where it is noted who answered.
@@ -41,8 +40,8 @@ pub(super) struct Context {
     pub(super) seed: u64,
     /// Becomes true when the run is given up.
     pub(super) cancelled: watch::Receiver<bool>,
-    /// The source of the next connection.
-    pub(super) source: AtomicU8,
+    /// Counts connections, so that each takes its turn among the source addresses.
+    pub(super) turn: AtomicU8,
 }
 
 impl Context {
@@ -70,11 +69,6 @@ impl Context {
             },
         }
     }
-
-    fn next_source(&self) -> SocketAddr {
-        let number = self.source.fetch_add(1, Ordering::Relaxed) % SOURCES;
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 1, number + 1)), 0)
-    }
 }
 
 /// One population, as its clients know it.
@@ -84,6 +78,8 @@ pub(super) struct Population {
     pub(super) index: u16,
     /// What the plan says about it.
     pub(super) load: Load,
+    /// Where its clients connect to.
+    pub(super) door: Door,
 }
 
 /// How an operation came out.
@@ -99,20 +95,22 @@ pub(super) struct Verdict {
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     context: &'a Context,
-    stream: Option<TcpStream>,
+    population: &'a Population,
+    link: Option<Link>,
     /// The row of its connection.
     pub(super) row: Connection,
     progress: Progress,
-    expected: Vec<u8>,
-    reply: Vec<u8>,
+    /// It has sent FIN before the reply was complete.
+    half_closed: bool,
+    reply: Reply,
 }
 
 impl<'a> Client<'a> {
     /// A client that has not done anything yet.
-    pub(super) fn new(context: &'a Context, population: u16) -> Self {
+    pub(super) fn new(context: &'a Context, population: &'a Population) -> Self {
         let row = Connection {
             id: context.ledger.connection_id(),
-            population,
+            population: population.index,
             local: None,
             opened: None,
             established: None,
@@ -123,8 +121,15 @@ impl<'a> Client<'a> {
             bytes_in: 0,
             reset: false,
         };
-        let (expected, reply) = (Vec::new(), Vec::new());
-        Self { context, stream: None, row, progress: Progress::Connecting, expected, reply }
+        Self {
+            context,
+            population,
+            link: None,
+            row,
+            progress: Progress::Connecting,
+            half_closed: false,
+            reply: Reply::none(),
+        }
     }
 
     /// Connects, and reads the greeting if there is to be one.
@@ -137,7 +142,7 @@ impl<'a> Client<'a> {
         self.progress = Progress::Greeting;
         let mut line = Vec::with_capacity(greeting::LONGEST);
         let end = loop {
-            read(self.context, &mut self.stream, &mut self.row, &mut line).await?;
+            read(self.context, &mut self.link, &mut self.row, &mut line).await?;
             if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
                 break end;
             }
@@ -158,74 +163,69 @@ impl<'a> Client<'a> {
 
     async fn connect(&mut self) -> io::Result<()> {
         let context = self.context;
-        let socket = match context.target {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        if context.target.is_ipv4() && context.target.ip().is_loopback() {
-            // The port is chosen by `connect`, when the whole pair is known.
-            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-            socket.bind(context.next_source())?;
-        }
-        socket.set_nodelay(true)?;
         self.row.opened = Some(context.clock.now());
-        let stream = socket.connect(context.target).await.inspect_err(|error| {
+        let turn = context.turn.fetch_add(1, Ordering::Relaxed);
+        let link = Link::open(&self.population.door, turn).await.inspect_err(|error| {
             // For want of a port or memory no SYN was sent: the kernel counted nothing.
             if error.raw_os_error().is_some_and(classify::is_limit) {
                 self.row.opened = None;
             }
         })?;
         self.row.established = Some(context.clock.now());
-        self.row.local = stream.local_addr().ok();
-        self.stream = Some(stream);
+        self.row.local = link.local();
+        self.link = Some(link);
         Ok(())
     }
 
     /// Sends a request of `size` bytes and reads as many. Both at once: a
     /// server that answers while it reads must not be kept from either.
     pub(super) async fn request(&mut self, id: u64, size: usize) -> Result<(), Ending> {
-        self.expected = payload::bytes(id, size);
-        self.reply = Vec::with_capacity(size);
+        self.exchange(id, size, Pace::default(), false).await
+    }
+
+    /// The same, at a pace; if it is to `half_close`, it finishes when it has sent
+    /// everything, whatever of the reply is still to come.
+    pub(super) async fn exchange(
+        &mut self,
+        id: u64,
+        size: usize,
+        pace: Pace,
+        half_close: bool,
+    ) -> Result<(), Ending> {
+        self.reply = Reply::to(id, size);
         self.progress = Progress::Request;
-        let clock = self.context.clock;
-        let Some(stream) = &mut self.stream else {
+        let Some(link) = &mut self.link else {
             return Err(Ending::Error(Errno::ENOTCONN as i32));
         };
-        let (mut from, mut to) = stream.split();
-        let (row, expected, reply) = (&mut self.row, &self.expected, &mut self.reply);
-        let (bytes_out, bytes_in, first_byte) =
-            (&mut row.bytes_out, &mut row.bytes_in, &mut row.first_byte);
-        let progress = &mut self.progress;
+        let (from, to) = tokio_io::split(link);
+        let (clock, row) = (self.context.clock, &mut self.row);
+        let mut send = Sender { clock, to, bytes_out: &mut row.bytes_out };
+        let mut receive = Receiver {
+            clock,
+            from,
+            reply: &mut self.reply,
+            bytes_in: &mut row.bytes_in,
+            first_byte: &mut row.first_byte,
+            progress: &mut self.progress,
+        };
+        let half_closed = &mut self.half_closed;
         let send = async {
-            let mut rest = expected.as_slice();
-            while !rest.is_empty() {
-                let sent = to.write(rest).await.map_err(|error| failed(&error))?;
-                *bytes_out += sent as u64;
-                rest = rest.get(sent..).unwrap_or_default();
+            send.all(Source::new(id), size, pace.send).await?;
+            if half_close {
+                *half_closed = true;
+                send.to.shutdown().await.map_err(|error| failed(&error))?;
             }
             Ok(())
         };
-        let receive = async {
-            while reply.len() < expected.len() {
-                let read = from.read_buf(reply).await.map_err(|error| failed(&error))?;
-                if read == 0 {
-                    return Err(Ending::Eof);
-                }
-                *progress = Progress::Reply;
-                *bytes_in += read as u64;
-                first_byte.get_or_insert_with(|| clock.now());
-            }
-            Ok(())
-        };
-        tokio::try_join!(send, receive)?;
+        tokio::try_join!(send, receive.all(pace.receive))?;
         Ok(())
     }
 
     /// Finishes, and waits until the server has finished too.
     pub(super) async fn finish(&mut self, progress: Progress) -> Result<(), Ending> {
         self.progress = progress;
-        if let Some(stream) = &mut self.stream
-            && let Err(error) = stream.shutdown().await
+        if let Some(link) = &mut self.link
+            && let Err(error) = link.shutdown().await
             // The connection is gone already; the read says how.
             && error.kind() != io::ErrorKind::NotConnected
         {
@@ -238,14 +238,14 @@ impl<'a> Client<'a> {
     /// Waits, with nothing outstanding, for what the server might do.
     pub(super) async fn idle(&mut self) -> Ending {
         self.progress = Progress::Idle;
-        self.expected.clear();
-        self.reply.clear();
+        self.reply = Reply::none();
         self.silence().await
     }
 
     /// Reads where nothing is to come but the end.
     async fn silence(&mut self) -> Ending {
-        match read(self.context, &mut self.stream, &mut self.row, &mut self.reply).await {
+        let mut bytes = Vec::with_capacity(64);
+        match read(self.context, &mut self.link, &mut self.row, &mut bytes).await {
             Ok(()) => Ending::Mismatch(Harm::DupBytes),
             Err(ending) => ending,
         }
@@ -254,7 +254,7 @@ impl<'a> Client<'a> {
     /// Judges an operation of this client. Only one that `opened` the
     /// connection answers for how long that took.
     pub(super) fn judge(&mut self, ending: Ending, load: &Load, opened: bool) -> Verdict {
-        let ending = match payload::compare(&self.expected, &self.reply) {
+        let ending = match self.reply.harm() {
             Some(harm) if ending != Ending::Cancelled => Ending::Mismatch(harm),
             Some(_) | None => ending,
         };
@@ -262,6 +262,8 @@ impl<'a> Client<'a> {
         let between = |from: Option<Stamp>, to: Option<Stamp>| Some(to? - from?);
         let facts = Facts {
             progress: self.progress,
+            unix: self.population.door.is_unix(),
+            half_closed: self.half_closed,
             seen: row.bytes_in,
             connect_took: between(row.opened, row.established).filter(|_| opened),
             first_byte_took: between(row.established, row.first_byte).filter(|_| opened),
@@ -281,23 +283,100 @@ impl<'a> Client<'a> {
 
     /// Lets go of the connection and enters its row.
     pub(super) fn close(mut self) {
-        drop(self.stream.take());
+        drop(self.link.take());
         self.row.closed = self.context.clock.now();
         self.context.ledger.connection(self.row);
+    }
+}
+
+/// The sending half of an exchange.
+struct Sender<'a> {
+    clock: Clock,
+    to: WriteHalf<&'a mut Link>,
+    bytes_out: &'a mut u64,
+}
+
+impl Sender<'_> {
+    /// Sends `size` bytes of `source`, at most `pace` of them in a second.
+    async fn all(
+        &mut self,
+        mut source: Source,
+        size: usize,
+        pace: Option<u64>,
+    ) -> Result<(), Ending> {
+        let began = self.clock.now();
+        let mut left = size;
+        while left > 0 {
+            let chunk: Vec<u8> = source.by_ref().take(step(pace).min(left)).collect();
+            wait_for(self.clock, began, size - left, pace).await;
+            let mut rest = chunk.as_slice();
+            while !rest.is_empty() {
+                let sent = self.to.write(rest).await.map_err(|error| failed(&error))?;
+                *self.bytes_out += sent as u64;
+                rest = rest.get(sent..).unwrap_or_default();
+            }
+            left -= chunk.len();
+        }
+        Ok(())
+    }
+}
+
+/// The receiving half of an exchange.
+struct Receiver<'a> {
+    clock: Clock,
+    from: ReadHalf<&'a mut Link>,
+    reply: &'a mut Reply,
+    bytes_in: &'a mut u64,
+    first_byte: &'a mut Option<Stamp>,
+    progress: &'a mut Progress,
+}
+
+impl Receiver<'_> {
+    /// Reads the whole reply, at most `pace` bytes of it in a second.
+    async fn all(&mut self, pace: Option<u64>) -> Result<(), Ending> {
+        let began = self.clock.now();
+        let (mut read, mut buffer) = (0, vec![0; step(pace).min(self.reply.left())]);
+        while self.reply.left() > 0 {
+            wait_for(self.clock, began, read, pace).await;
+            let got = self.from.read(&mut buffer).await.map_err(|error| failed(&error))?;
+            if got == 0 {
+                return Err(Ending::Eof);
+            }
+            *self.progress = Progress::Reply;
+            *self.bytes_in += got as u64;
+            self.first_byte.get_or_insert_with(|| self.clock.now());
+            self.reply.take(buffer.get(..got).unwrap_or_default());
+            read += got;
+        }
+        Ok(())
+    }
+}
+
+/// How much is sent or read at once.
+fn step(pace: Option<u64>) -> usize {
+    let in_a_step = pace.map_or(CHUNK as u64, |pace| pace / STEPS);
+    usize::try_from(in_a_step).unwrap_or(CHUNK).clamp(1, CHUNK)
+}
+
+/// Waits until a client that began at `began` may have moved more than `moved` bytes.
+async fn wait_for(clock: Clock, began: Stamp, moved: usize, pace: Option<u64>) {
+    if let Some(pace) = pace {
+        let due = Duration::from_secs_f64(moved as f64 / pace as f64);
+        sleep_until(clock.instant(began.after(due)).into()).await;
     }
 }
 
 /// Reads at least one byte. Nothing is lost if it is not waited for.
 async fn read(
     context: &Context,
-    stream: &mut Option<TcpStream>,
+    link: &mut Option<Link>,
     row: &mut Connection,
     into: &mut Vec<u8>,
 ) -> Result<(), Ending> {
-    let Some(stream) = stream else {
+    let Some(link) = link else {
         return Err(Ending::Error(Errno::ENOTCONN as i32));
     };
-    let read = stream.read_buf(into).await.map_err(|error| failed(&error))?;
+    let read = link.read_buf(into).await.map_err(|error| failed(&error))?;
     if read == 0 {
         return Err(Ending::Eof);
     }

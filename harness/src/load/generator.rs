@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,13 +17,14 @@ use super::churn;
 use super::client::{Context, Population};
 use super::greeting::Template;
 use super::hiccup::{self, Hiccups};
-use super::keepalive::{self, Ask, Slot};
+use super::keepalive::{self, Ask, Habit, Slot};
 use super::ledger::{Ledger, Rows};
+use super::link::Door;
 use super::pacer::{Due, End, Pacer};
 use super::schedule::Schedule;
 use crate::clock::{Clock, Stamp};
 use crate::event::{Connection, Operation, Sightings};
-use crate::scenario::plan::{Load, LoadKind, Plan};
+use crate::scenario::plan::{Endpoint, Load, LoadKind, Plan};
 
 /// Threads that the clients run on. The rest of the machine is the server's.
 const WORKERS: usize = 2;
@@ -61,6 +63,15 @@ pub struct Gathered {
     pub hiccup_p99: Duration,
 }
 
+/// Where the server is.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// Its TCP address.
+    pub address: SocketAddr,
+    /// What stands for `{dir}` in the paths of its unix sockets.
+    pub directory: &'a Path,
+}
+
 /// Stops what runs, at the latest when it is dropped.
 #[derive(Debug)]
 struct Brake {
@@ -77,7 +88,7 @@ impl Drop for Brake {
     }
 }
 
-/// Starts the load of `plan` on the server at `target`, from the network
+/// Starts the load of `plan` on the server that is at `site`, from the network
 /// namespace of the calling thread.
 ///
 /// # Errors
@@ -86,7 +97,7 @@ impl Drop for Brake {
 /// be started.
 pub fn start(
     plan: &Plan,
-    target: SocketAddr,
+    site: Site<'_>,
     clock: Clock,
     sightings: Sightings,
 ) -> io::Result<Running> {
@@ -97,15 +108,14 @@ pub fn start(
     let (cancel, cancelled) = watch::channel(false);
     let context = Arc::new(Context {
         clock,
-        target,
         ledger: Arc::clone(&ledger),
         sightings,
         greeting,
         seed: plan.seed,
         cancelled,
-        source: AtomicU8::new(0),
+        turn: AtomicU8::new(0),
     });
-    let populations = populations(plan)?;
+    let populations = populations(plan, site)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("load-client")
@@ -122,6 +132,7 @@ pub fn start(
     let (token, alive) = mpsc::channel(1);
     let schedules = populations
         .iter()
+        .filter(|population| !matches!(population.load.kind, LoadKind::Idle { .. }))
         .map(|population| (population.index, Schedule::new(plan.seed, &population.load)))
         .collect();
     runtime.spawn(dispatch(context, populations, due, token));
@@ -198,7 +209,7 @@ async fn dispatch(
             else {
                 continue;
             };
-            if let LoadKind::Churn = population.load.kind {
+            if slots.is_empty() {
                 let (context, population) = (Arc::clone(&context), Arc::clone(population));
                 let token = token.clone();
                 tokio::spawn(async move {
@@ -221,14 +232,9 @@ fn open_slots(
     population: &Arc<Population>,
     token: &mpsc::Sender<()>,
 ) -> VecDeque<mpsc::UnboundedSender<Ask>> {
-    let LoadKind::KeepAlive { connections, lifetime } = population.load.kind else {
-        return VecDeque::new();
-    };
-    let mut chance = keepalive::chance(context, population);
-    let open = |_| {
+    let open = |habit| {
         let (sender, queue) = mpsc::unbounded_channel();
-        let (context, population) = (Arc::clone(context), Arc::clone(population));
-        let slot = Slot::new(context, population, queue, lifetime, &mut chance);
+        let slot = Slot::new(Arc::clone(context), Arc::clone(population), queue, habit);
         let token = token.clone();
         tokio::spawn(async move {
             slot.run().await;
@@ -236,13 +242,36 @@ fn open_slots(
         });
         sender
     };
-    (0..connections).map(open).collect()
+    habits(context, population).into_iter().map(open).collect()
 }
 
-fn populations(plan: &Plan) -> io::Result<Vec<Arc<Population>>> {
+/// How the slots of a population keep their connections; none, if it keeps none.
+fn habits(context: &Context, population: &Population) -> Vec<Habit> {
+    let (load, now) = (&population.load, context.clock.now());
+    match load.kind {
+        LoadKind::Churn | LoadKind::Stream { .. } => Vec::new(),
+        LoadKind::KeepAlive { connections, lifetime } => {
+            let mut chance = keepalive::chance(context, population);
+            (0..connections).map(|_| Habit::renewing(now, lifetime, &mut chance)).collect()
+        }
+        LoadKind::Idle { connections } => Schedule::new(context.seed, load)
+            .take(connections)
+            .map(|wanted| Habit::holding(now.after(wanted.offset), wanted.payload))
+            .collect(),
+    }
+}
+
+fn populations(plan: &Plan, site: Site<'_>) -> io::Result<Vec<Arc<Population>>> {
     let number = |(index, load): (usize, &Load)| {
         let index = u16::try_from(index).map_err(io::Error::other)?;
-        Ok(Arc::new(Population { index, load: load.clone() }))
+        let door = match &load.to {
+            Endpoint::Tcp => Door::Tcp(site.address),
+            Endpoint::Unix(path) => {
+                let directory = site.directory.to_string_lossy();
+                Door::Unix(PathBuf::from(path.replace("{dir}", &directory)))
+            }
+        };
+        Ok(Arc::new(Population { index, load: load.clone(), door }))
     };
     plan.loads.iter().enumerate().map(number).collect()
 }

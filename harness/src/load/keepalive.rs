@@ -29,14 +29,44 @@ pub(super) struct Ask {
     pub(super) dispatched: Stamp,
 }
 
+/// How a slot keeps its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habit {
+    /// The first is opened then.
+    begin: Stamp,
+    /// So long is the first kept.
+    first: Duration,
+    /// So long are the others.
+    lifetime: Duration,
+    /// Before the load ends, a request of this size is made, to see whether the
+    /// connection still serves.
+    farewell: Option<usize>,
+}
+
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_hours(10_000);
+
+impl Habit {
+    /// Each connection is kept for `lifetime`. By `chance` the first is cut short,
+    /// so that those of all slots do not end together.
+    pub(super) fn renewing(now: Stamp, lifetime: Duration, chance: &mut StdRng) -> Self {
+        let share: f64 = chance.random();
+        Self { begin: now, first: lifetime.mul_f64(share), lifetime, farewell: None }
+    }
+
+    /// One connection is held in silence from `begin` on, and asked once at the end.
+    pub(super) fn holding(begin: Stamp, farewell: usize) -> Self {
+        Self { begin, first: FOREVER, lifetime: FOREVER, farewell: Some(farewell) }
+    }
+}
+
 /// One place for one connection at a time.
 #[derive(Debug)]
 pub(super) struct Slot {
     context: Arc<Context>,
     population: Arc<Population>,
     queue: UnboundedReceiver<Ask>,
-    lifetime: Duration,
-    first_lifetime: Duration,
+    habit: Habit,
 }
 
 /// What ends the waiting of a kept connection.
@@ -48,36 +78,34 @@ enum Event {
     Ask(Ask),
 }
 
-/// The source of chance that [`Slot::new`] draws from.
+/// The source of chance that [`Habit::renewing`] draws from.
 pub(super) fn chance(context: &Context, population: &Population) -> StdRng {
     schedule::rng(context.seed, &population.load.name, "lifetime")
 }
 
 impl Slot {
-    /// A slot fed by `queue`. By `chance` its first connection is cut short,
-    /// so that those of all slots do not end together.
+    /// A slot fed by `queue`.
     pub(super) fn new(
         context: Arc<Context>,
         population: Arc<Population>,
         queue: UnboundedReceiver<Ask>,
-        lifetime: Duration,
-        chance: &mut StdRng,
+        habit: Habit,
     ) -> Self {
-        let share: f64 = chance.random();
-        Self { context, population, queue, lifetime, first_lifetime: lifetime.mul_f64(share) }
+        Self { context, population, queue, habit }
     }
 
     /// Keeps one connection after another until no more requests can come.
     pub(super) async fn run(mut self) {
-        let context = Arc::clone(&self.context);
-        let mut lifetime = self.first_lifetime;
+        let (context, population) = (Arc::clone(&self.context), Arc::clone(&self.population));
+        self.await_begin().await;
+        let mut lifetime = self.habit.first;
         while !(self.queue.is_closed() && self.queue.is_empty()) {
-            let mut client = Client::new(&context, self.population.index);
+            let mut client = Client::new(&context, &population);
             let mut well = false;
             match self.open(&mut client).await {
                 Ok(()) => {
                     well = self.keep(&mut client, context.clock.now().after(lifetime)).await;
-                    lifetime = self.lifetime;
+                    lifetime = self.habit.lifetime;
                 }
                 Err(verdict) => self.fail_queued(client.row.id, verdict),
             }
@@ -85,6 +113,20 @@ impl Slot {
             if !well {
                 sleep(BREATH).await;
             }
+        }
+    }
+
+    /// Waits for the moment to begin. If the load ends before, there is none. A slot
+    /// that is fed begins at once, so that none of its requests is lost here.
+    async fn await_begin(&mut self) {
+        if self.habit.begin <= self.context.clock.now() {
+            return;
+        }
+        let begin = sleep_until(self.context.clock.instant(self.habit.begin).into());
+        tokio::select! {
+            biased;
+            () = begin => {}
+            _ = self.queue.recv() => {}
         }
     }
 
@@ -115,6 +157,7 @@ impl Slot {
             let ended = match event {
                 Event::Ask(ask) if self.request(client, ask).await => continue,
                 Event::Ask(_) => return false,
+                Event::Enough if !self.say_farewell(client).await => return false,
                 Event::Enough => None,
                 Event::Gone(ending) => Some(ending),
                 Event::Cancelled => Some(Ending::Cancelled),
@@ -138,6 +181,16 @@ impl Slot {
         let times = (due.intended, ask.dispatched);
         self.enter(due.id, OpKind::Request, client.row.id, times, verdict);
         expired || verdict.fate == Fate::Ok
+    }
+
+    /// The last request of a connection that was held; says whether it was served.
+    async fn say_farewell(&self, client: &mut Client<'_>) -> bool {
+        let Some(payload) = self.habit.farewell else { return true };
+        let id = self.context.ledger.intend(self.population.index);
+        let dispatched = self.context.clock.now();
+        let population = self.population.index;
+        let due = Due { id, population, intended: dispatched, payload, half_close: false };
+        self.request(client, Ask { due, dispatched }).await
     }
 
     /// Ends the connection, unless it has been ended by something else.

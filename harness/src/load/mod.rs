@@ -2,7 +2,7 @@
 //!
 //! A thread of its own (`pacer`) merges what every population wants
 //! (`schedule`) and hands each operation over at its intended time; it never
-//! waits for an answer, drops nothing and moves nothing. Clients of both kinds
+//! waits for an answer, drops nothing and moves nothing. Clients of all kinds
 //! (`churn`, `keepalive`) talk through one `client`, which only collects facts;
 //! `classify` alone turns facts into a [`crate::event::Fate`]. Rows go to the
 //! `ledger`, whose count of intended operations is kept where they are wanted
@@ -17,6 +17,7 @@ mod classify;
 mod ledger;
 mod pacer;
 mod hiccup;
+mod link;
 mod client;
 mod churn;
 mod keepalive;
@@ -25,4 +26,4 @@ mod generator;
 #[cfg(test)]
 mod tests;
 
-pub use generator::{Gathered, Running, start};
+pub use generator::{Gathered, Running, Site, start};

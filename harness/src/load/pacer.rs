@@ -30,6 +30,8 @@ pub(super) struct Due {
     pub(super) intended: Stamp,
     /// Bytes of payload.
     pub(super) payload: usize,
+    /// Whether the client finishes sending before it has the whole reply.
+    pub(super) half_close: bool,
 }
 
 /// The last moment of the schedule, which may be decided while it runs.
@@ -79,16 +81,19 @@ impl Pacer {
         {
             let intended = self.began.after(wanted.offset);
             if !self.wait(intended) {
-                break;
+                return self.clock.now();
             }
             let id = self.ledger.intend(*population);
-            let payload = wanted.payload;
+            let Wanted { payload, half_close, .. } = *wanted;
+            let due = Due { id, population: *population, intended, payload, half_close };
             // With nobody left to hand it to, the missing row tells.
-            let _ = self.out.send(Due { id, population: *population, intended, payload });
+            let _ = self.out.send(due);
             if let Some(next) = schedule.next() {
                 *wanted = next;
             }
         }
+        // Populations without a schedule go on until the end, too.
+        self.wait(Stamp(u64::MAX));
         self.clock.now()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::scenario::plan::{Arrivals, Load};
+use crate::scenario::plan::{Arrivals, Load, LoadKind};
 
 /// One operation that a schedule wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(super) struct Wanted {
     pub(super) offset: Duration,
     /// Bytes of payload.
     pub(super) payload: usize,
+    /// Whether the client finishes sending before it has the whole reply.
+    pub(super) half_close: bool,
 }
 
 /// The endless schedule of one population, in order of time.
@@ -23,6 +25,7 @@ pub(super) struct Schedule {
     arrivals: Arrivals,
     rate: f64,
     payload: (usize, usize),
+    half_close: f64,
     index: u64,
     offset: Duration,
 }
@@ -35,6 +38,10 @@ impl Schedule {
             arrivals: load.arrivals,
             rate: load.rate,
             payload: load.payload,
+            half_close: match load.kind {
+                LoadKind::Stream { half_close, .. } => half_close,
+                LoadKind::Churn | LoadKind::KeepAlive { .. } | LoadKind::Idle { .. } => 0.0,
+            },
             index: 0,
             offset: Duration::ZERO,
         }
@@ -56,7 +63,9 @@ impl Iterator for Schedule {
         self.index += 1;
         let (least, most) = self.payload;
         let payload = self.rng.random_range(least..=most.max(least));
-        Some(Wanted { offset: self.offset, payload })
+        // Drawn only where it is used, so that other schedules stay as they were.
+        let half_close = self.half_close > 0.0 && self.rng.random_bool(self.half_close);
+        Some(Wanted { offset: self.offset, payload, half_close })
     }
 }
 
@@ -89,12 +98,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::plan::LoadKind;
+    use crate::scenario::plan::{Endpoint, Pace};
 
     fn load(name: &str, rate: f64, arrivals: Arrivals) -> Load {
         Load {
             name: name.to_owned(),
             kind: LoadKind::Churn,
+            to: Endpoint::Tcp,
             rate,
             arrivals,
             payload: (1, 4096),
@@ -149,6 +159,18 @@ mod tests {
             prop_assert_eq!(&alone, &interleaved);
             prop_assert_ne!(alone, draw("b"));
         }
+    }
+
+    #[test]
+    fn the_share_that_half_closes_is_the_one_asked_for() {
+        let share = |half_close| {
+            let kind = LoadKind::Stream { pace: Pace::default(), half_close };
+            let load = Load { kind, ..load("a", 10.0, Arrivals::Uniform) };
+            let drawn = Schedule::new(7, &load).take(10_000);
+            drawn.filter(|wanted| wanted.half_close).count()
+        };
+        assert_eq!((share(0.0), share(1.0)), (0, 10_000));
+        assert!((2300..2700).contains(&share(0.25)), "{}", share(0.25));
     }
 
     #[test]

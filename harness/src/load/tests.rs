@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Gathered, Running, start};
+use super::{Gathered, Running, Site, start};
 use crate::clock::Clock;
 use crate::event::{Fate, OpKind, Served, Sightings};
 use crate::scenario::plan::{
-    Addressee, Arrivals, Coverage, Load, LoadKind, Namespace, Network, ObserverLimits, Phases,
-    Plan, Signal, Target, Trigger,
+    Addressee, Arrivals, Coverage, Endpoint, Load, LoadKind, Namespace, Network, ObserverLimits,
+    Phases, Plan, Signal, Target, Trigger,
 };
 
 mod server;
 mod full_rate;
+mod populations;
 
 use server::{Manner, serve};
 
@@ -24,6 +25,7 @@ fn load(name: &str, kind: LoadKind, rate: f64) -> Load {
     Load {
         name: name.to_owned(),
         kind,
+        to: Endpoint::Tcp,
         rate,
         arrivals: Arrivals::Poisson,
         payload: (64, 512),
@@ -74,7 +76,8 @@ fn plan(loads: Vec<Load>) -> Plan {
 
 fn begin(plan: &Plan, target: SocketAddr) -> (Running, Sightings) {
     let sightings = Sightings::default();
-    (start(plan, target, Clock::start(), sightings.clone()).unwrap(), sightings)
+    let site = Site { address: target, directory: Path::new("/nonexistent") };
+    (start(plan, site, Clock::start(), sightings.clone()).unwrap(), sightings)
 }
 
 /// Runs the load until so many operations have ended.
@@ -295,6 +298,7 @@ fn what_is_given_up_is_cancelled() {
 fn a_greeting_without_numbers_is_not_accepted() {
     let mut plan = plan(vec![churn(1.0)]);
     plan.target.greeting = Some("hello".to_owned());
-    let target = (Ipv4Addr::LOCALHOST, 1).into();
-    assert!(start(&plan, target, Clock::start(), Sightings::default()).is_err());
+    let address = (Ipv4Addr::LOCALHOST, 1).into();
+    let site = Site { address, directory: Path::new("/") };
+    assert!(start(&plan, site, Clock::start(), Sightings::default()).is_err());
 }

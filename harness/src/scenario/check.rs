@@ -9,8 +9,8 @@ use toml::Spanned;
 use super::error::Mistake;
 use super::file::SCHEMA;
 use super::plan::{
-    Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Phases, Plan, Target,
-    Trigger, Upgrades,
+    Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
+    Target, Trigger, Upgrades,
 };
 use super::{file, form, text};
 
@@ -185,17 +185,11 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
             load.stall.0
         )
     })?;
-    let kind = match load.kind.0 {
-        form::Kind::Churn => {
-            only_kept("connections", load.connections.map(|value| value.span()))?;
-            only_kept("lifetime", load.lifetime.map(|value| value.span()))?;
-            LoadKind::Churn
-        }
-        form::Kind::KeepAlive => keep_alive(load.connections, load.lifetime)?,
-    };
+    let kind = kind(&load)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
+        to: load.to.0,
         rate: load.rate.0.0,
         arrivals: load.arrivals.0,
         payload: load.payload.0,
@@ -204,38 +198,87 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
     })
 }
 
-fn only_kept(key: &str, span: Option<Range<usize>>) -> Result<(), Mistake> {
-    span.map_or(Ok(()), |span| {
-        let message = format!(
-            "`{key}` is of kept connections, and churn keeps none; write kind = \"keep-alive\", or \
-             take the key out"
-        );
-        Err(Mistake::at(span, message))
+/// What the clients do, and that no key is written that means nothing to them.
+fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
+    use form::Kind::{Churn, Idle, KeepAlive, Stream};
+    let kind = load.kind.0;
+    let place = |written: Option<Range<usize>>, of: &'static [form::Kind]| {
+        written.filter(|_| !of.contains(&kind))
+    };
+    let misplaced = [
+        ("connections", place(load.connections.as_ref().map(Spanned::span), &[KeepAlive, Idle])),
+        ("lifetime", place(load.lifetime.as_ref().map(Spanned::span), &[KeepAlive])),
+        ("send", place(load.send.as_ref().map(Spanned::span), &[Stream])),
+        ("receive", place(load.receive.as_ref().map(Spanned::span), &[Stream])),
+        ("half_close", place(load.half_close.as_ref().map(Spanned::span), &[Stream])),
+    ];
+    for (key, span) in misplaced {
+        if let Some(span) = span {
+            let of =
+                if matches!(key, "connections" | "lifetime") { "keep-alive" } else { "stream" };
+            let message = format!(
+                "`{key}` means nothing to this kind of load; write kind = \"{of}\", or take the \
+                 key out"
+            );
+            return Err(Mistake::at(span, message));
+        }
+    }
+    Ok(match kind {
+        Churn => LoadKind::Churn,
+        Stream => stream(load)?,
+        KeepAlive => keep_alive(load)?,
+        Idle => LoadKind::Idle { connections: connections(load)? },
     })
 }
 
-fn keep_alive(
-    connections: Option<Spanned<usize>>,
-    lifetime: Option<Spanned<form::Written<Duration>>>,
-) -> Result<LoadKind, Mistake> {
-    if let Some(connections) = &connections {
+fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
+    let pace = |written: &Option<Spanned<form::Written<form::BytesPerSecond>>>| {
+        written.as_ref().map(|pace| pace.get_ref().0.0)
+    };
+    let half_close = given(load.half_close.as_ref(), 0.0);
+    if let Some(written) = &load.half_close {
+        require((0.0..=1.0).contains(&half_close), &written.span(), || {
+            format!("half_close = {half_close} is no share of clients; write 0 to 1, like 0.25")
+        })?;
+    }
+    let pace = Pace { send: pace(&load.send), receive: pace(&load.receive) };
+    let slowest = [pace.send, pace.receive].into_iter().flatten().min();
+    let (_, largest) = load.payload.0;
+    let takes = slowest
+        .map_or(Duration::ZERO, |pace| Duration::from_secs_f64(largest as f64 / pace as f64));
+    let timeout = &load.timeout;
+    require(timeout.get_ref().0 > takes, &timeout.span(), || {
+        format!(
+            "the largest payload takes {takes:.1?} at this pace, so it could never be in time; \
+             write a longer timeout, a smaller payload or a faster pace"
+        )
+    })?;
+    Ok(LoadKind::Stream { pace, half_close })
+}
+
+fn connections(load: &file::Load) -> Result<usize, Mistake> {
+    let connections = given(load.connections.as_ref(), file::USUAL_CONNECTIONS);
+    if let Some(written) = &load.connections {
         require(
-            *connections.get_ref() >= 1,
-            &connections.span(),
+            connections >= 1,
+            &written.span(),
             || "connections = 0 is no load; write 1 or more",
         )?;
     }
-    if let Some(lifetime) = &lifetime {
+    Ok(connections)
+}
+
+fn keep_alive(load: &file::Load) -> Result<LoadKind, Mistake> {
+    let lifetime =
+        load.lifetime.as_ref().map_or(file::USUAL_LIFETIME, |written| written.get_ref().0);
+    if let Some(written) = &load.lifetime {
         require(
-            !lifetime.get_ref().0.is_zero(),
-            &lifetime.span(),
+            !lifetime.is_zero(),
+            &written.span(),
             || "a lifetime of no time keeps nothing; write one like \"2s\", or kind = \"churn\"",
         )?;
     }
-    Ok(LoadKind::KeepAlive {
-        connections: connections.map_or(file::USUAL_CONNECTIONS, Spanned::into_inner),
-        lifetime: lifetime.map_or(file::USUAL_LIFETIME, |lifetime| lifetime.into_inner().0),
-    })
+    Ok(LoadKind::KeepAlive { connections: connections(load)?, lifetime })
 }
 
 fn fault(fault: Spanned<file::Fault>) -> Result<Fault, Mistake> {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Mistake;
-use super::form::{Kind, Rate, Written};
-use super::plan::{Addressee, Arrivals, FaultKind, Namespace, Signal};
+use super::form::{BytesPerSecond, Kind, Rate, Written};
+use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
 use crate::event::Harm;
 use crate::units::SeedChoice;
 
@@ -152,6 +152,9 @@ impl Default for Phases {
 pub(super) struct Load {
     pub(super) name: Spanned<String>,
     pub(super) kind: Written<Kind>,
+    /// Default: tcp.
+    #[serde(default = "by_tcp")]
+    pub(super) to: Written<Endpoint>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
@@ -165,10 +168,20 @@ pub(super) struct Load {
     /// Default: 1s.
     #[serde(default = "one_second")]
     pub(super) stall: Written<Duration>,
-    /// Keep-alive only. Default: 16.
+    /// Keep-alive and idle only. Default: 16.
     pub(super) connections: Option<Spanned<usize>>,
     /// Keep-alive only. Default: 2s.
     pub(super) lifetime: Option<Spanned<Written<Duration>>>,
+    /// Stream only. Default: as fast as it goes.
+    pub(super) send: Option<Spanned<Written<BytesPerSecond>>>,
+    /// Stream only. Default: as fast as it goes.
+    pub(super) receive: Option<Spanned<Written<BytesPerSecond>>>,
+    /// Stream only. Default: 0, nobody.
+    pub(super) half_close: Option<Spanned<f64>>,
+}
+
+fn by_tcp() -> Written<Endpoint> {
+    Written(Endpoint::Tcp)
 }
 
 fn poisson() -> Written<Arrivals> {

@@ -9,7 +9,8 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::suggestion;
-use super::plan::{Addressee, Arrivals, FaultKind, Namespace, Signal};
+use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
+use super::text;
 use crate::event::Harm;
 use crate::units::{self, SeedChoice};
 
@@ -83,6 +84,35 @@ impl Form for Rate {
     }
 }
 
+/// The most that is moved, bytes per second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BytesPerSecond(pub(super) u64);
+
+impl Form for BytesPerSecond {
+    const FORM: &'static str = units::PACE_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        units::pace(text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl Form for Endpoint {
+    const FORM: &'static str =
+        "\"tcp\" (the target's {addr}) or \"unix:{dir}/NAME\" (a unix stream socket)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) => text::socket_path(path).map(|()| Self::Unix(path.to_owned())),
+            None if text == "tcp" => Ok(Self::Tcp),
+            None => Err(format!(
+                "`{text}` is not {}{}",
+                Self::FORM,
+                suggestion(text, &["tcp", "unix:"])
+            )),
+        }
+    }
+}
+
 /// An inclusive range of bytes.
 impl Form for (usize, usize) {
     const FORM: &'static str = units::BYTES_FORM;
@@ -150,14 +180,25 @@ impl Form for Namespace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Churn,
+    Stream,
     KeepAlive,
+    Idle,
 }
 
 impl Form for Kind {
-    const FORM: &'static str = "\"churn\" (a connection per request) or \"keep-alive\"";
+    const FORM: &'static str = "\"churn\" (a connection per request), \"stream\" (one per request, \
+         sent and read at a pace), \"keep-alive\" (many requests each) or \"idle\" (held in silence)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("churn", Self::Churn), ("keep-alive", Self::KeepAlive)])
+        one_of(
+            text,
+            &[
+                ("churn", Self::Churn),
+                ("stream", Self::Stream),
+                ("keep-alive", Self::KeepAlive),
+                ("idle", Self::Idle),
+            ],
+        )
     }
 }
 

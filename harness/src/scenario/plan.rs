@@ -137,6 +137,8 @@ pub struct Load {
     pub name: String,
     /// What its clients do.
     pub kind: LoadKind,
+    /// Where they connect to.
+    pub to: Endpoint,
     /// Operations per second, over the whole population, open-loop: connections
     /// for churn, requests for kept connections.
     pub rate: f64,
@@ -150,12 +152,29 @@ pub struct Load {
     pub stall: Duration,
 }
 
+/// Where the clients of a population connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// The target's `{addr}`, by TCP.
+    Tcp,
+    /// A unix stream socket at this path, which may contain `{dir}`.
+    Unix(String),
+}
+
 /// What the clients of a population do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// One connection per request.
     Churn,
+    /// One connection per request, sent and read at the client's pace.
+    Stream {
+        /// The pace.
+        pace: Pace,
+        /// This share of the clients finishes sending before it has read the whole reply.
+        half_close: f64,
+    },
     /// Connections that are kept for `lifetime` and then closed by the client
     /// and opened anew.
     KeepAlive {
@@ -165,6 +184,21 @@ pub enum LoadKind {
         /// so that they do not all end together.
         lifetime: Duration,
     },
+    /// Connections that are opened, `rate` of them in a second, and then held in
+    /// silence until the load ends; each then makes one request and is closed.
+    Idle {
+        /// How many at once.
+        connections: usize,
+    },
+}
+
+/// The most that a client moves in a second, bytes; `None`: as much as it can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pace {
+    /// What it sends.
+    pub send: Option<u64>,
+    /// What it reads.
+    pub receive: Option<u64>,
 }
 
 /// How intended times are spread.

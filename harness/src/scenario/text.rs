@@ -71,6 +71,19 @@ pub(super) fn ledger(path: &str) -> Result<(), String> {
     }
 }
 
+/// Checks that the path of a socket has no placeholder but `{dir}`, and is one that
+/// can be connected to.
+pub(super) fn socket_path(path: &str) -> Result<(), String> {
+    let rest = path.strip_prefix("{dir}").unwrap_or(path);
+    if rest.starts_with('/') && rest.len() > 1 && !rest.contains(['{', '}', '\0']) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{path}` is no path of a socket; write an absolute one, or one in the run's private \
+         directory like \"unix:{{dir}}/echo.sock\""
+    ))
+}
+
 /// Checks that a sysctl key is a setting of the network, by its dotted name.
 pub(super) fn sysctl(key: &str) -> Result<(), String> {
     // The key becomes a path, so it must not lead anywhere else.

@@ -49,8 +49,7 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
         return BTreeMap::new();
     }
     let seen = |harm| count(evidence.fates(Fate::Harmed(harm)));
-    let resets =
-        count(evidence.recording.connections.iter().filter(|connection| connection.reset).count());
+    let resets = count(evidence.reset());
     let failed = seen(Harm::Refused) + seen(Harm::ResetConnect);
     let late = seen(Harm::StallSyn) + failed;
     let left = |name: &str| {

@@ -6,6 +6,7 @@ use crate::event::{
     Connection, Fate, Generation, Outcome, Recording, Scope, ServerLedger, Upgrade,
 };
 use crate::scenario::Plan;
+use crate::scenario::plan::Endpoint;
 
 /// The plan, the recording, and what follows from them at once.
 #[derive(Debug)]
@@ -58,6 +59,18 @@ impl<'a> Evidence<'a> {
 
     pub(super) fn upgrades(&self, outcome: Outcome) -> impl Iterator<Item = &Upgrade> {
         self.recording.upgrades.iter().filter(move |upgrade| upgrade.outcome == outcome)
+    }
+
+    /// Whether the kernel's TCP counters know of this connection.
+    pub(super) fn is_tcp(&self, connection: &Connection) -> bool {
+        let load = self.plan.loads.get(usize::from(connection.population));
+        load.is_none_or(|load| load.to == Endpoint::Tcp)
+    }
+
+    /// Connections that ended by RST.
+    pub(super) fn reset(&self) -> usize {
+        let connections = self.recording.connections.iter();
+        connections.filter(|connection| connection.reset && self.is_tcp(connection)).count()
     }
 
     /// Connections for which a SYN left.

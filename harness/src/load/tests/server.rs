@@ -1,11 +1,13 @@
 //! A server of every manner.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 
 /// How the server treats a connection that it has accepted.
@@ -38,6 +40,8 @@ pub(super) enum Manner {
     Garble,
     /// Greets late.
     Late,
+    /// Drops the reply of a client that has finished sending.
+    Hasty,
 }
 
 #[derive(Debug)]
@@ -70,9 +74,30 @@ async fn accept(listener: TcpListener, manner: Manner) {
     }
 }
 
+/// A server at `path`.
+pub(super) fn serve_unix(manner: Manner, path: &Path) -> Runtime {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    let listener = UnixListener::bind(path).unwrap();
+    drop(guard);
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(treat(stream, manner));
+        }
+    });
+    runtime
+}
+
+/// What a connection of either kind can do.
+trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> Stream for S {}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "each place has the few manners it is about")]
-async fn treat(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
-    let reset = |stream: &TcpStream| SockRef::from(stream).set_linger(Some(Duration::ZERO));
+async fn treat(mut stream: impl Stream, manner: Manner) -> std::io::Result<()> {
+    fn reset(stream: &impl AsFd) -> std::io::Result<()> {
+        SockRef::from(stream).set_linger(Some(Duration::ZERO))
+    }
     match manner {
         Manner::Mute => std::future::pending().await,
         Manner::ResetAtOnce => return reset(&stream),
@@ -96,7 +121,7 @@ async fn treat(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
         }
         let bytes = &mut buffer[..read];
         match manner {
-            Manner::Deaf => {}
+            Manner::Deaf | Manner::Hasty => {}
             Manner::ResetRequest => return reset(&stream),
             Manner::ResetReply => {
                 stream.write_all(&bytes[..read / 2]).await?;

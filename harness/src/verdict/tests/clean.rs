@@ -11,7 +11,7 @@ use crate::event::{
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{
-    Addressee, Arrivals, Coverage, Fault, FaultKind, Load, LoadKind, Namespace, Network,
+    Addressee, Arrivals, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace, Network,
     ObserverLimits, Phases, Signal, Target, Trigger, Upgrades,
 };
 
@@ -47,6 +47,7 @@ pub(super) fn plan() -> Plan {
         loads: vec![Load {
             name: "churn".to_owned(),
             kind: LoadKind::Churn,
+            to: Endpoint::Tcp,
             rate: 100.0,
             arrivals: Arrivals::Uniform,
             payload: (100, 100),
