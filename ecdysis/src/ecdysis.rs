@@ -25,6 +25,7 @@ use crate::report::UpgradeReport;
 use crate::socket::SocketKey;
 use crate::spare::Spares;
 use crate::state::{self, State, StateMaker};
+use crate::sys::child::Kin;
 use crate::takeover::{Join, Settled, commit};
 use crate::upgrade::{self, Course, Observer, Requests, Signals, Stage};
 
@@ -74,6 +75,8 @@ pub struct Ecdysis {
     /// `None` if nothing can be done here.
     pub(crate) requests: Option<Arc<Requests>>,
     pub(crate) signals: Signals,
+    /// Whose children our successors become.
+    pub(crate) kin: Kin,
     pub(crate) observers: Vec<Observer>,
     settled: Arc<Settled>,
     /// Why nothing can be done here.
@@ -157,6 +160,7 @@ impl Ecdysis {
             spares: Arc::default(),
             requests: None,
             signals: Signals::default(),
+            kin: Kin::default(),
             observers: Vec::new(),
             settled: Arc::default(),
             broken: None,
@@ -405,6 +409,7 @@ impl Ecdysis {
             ready_deadline: self.ready_deadline,
             probation: self.probation,
             signals: self.signals.clone(),
+            kin: self.kin,
             state: self.state.clone(),
             pid_file: self.pid_file.clone(),
             spares: Arc::clone(&self.spares),

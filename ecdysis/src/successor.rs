@@ -20,7 +20,7 @@ use crate::program::{Program, c_string};
 use crate::protocol::{Listener, Seen, Word};
 use crate::registry::Listed;
 use crate::socket::SocketKey;
-use crate::sys::child::Child;
+use crate::sys::child::{Child, Kin};
 use crate::sys::{fd, spawn};
 
 /// Where the pipes and the first socket are in the successor.
@@ -42,6 +42,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) ancestors: Vec<Ancestor>,
     /// Signals that must not kill it before it has its handlers.
     pub(crate) ignored: &'a [i32],
+    /// Whose child it becomes.
+    pub(crate) kin: Kin,
 }
 
 /// The process after us. Dropped, it is killed and reaped, unless it was let go.
@@ -93,6 +95,7 @@ impl Successor {
             directory: launch.program.directory.as_ref().map(c_string).transpose()?,
             descriptors,
             ignored: launch.ignored.to_vec(),
+            kin: launch.kin,
         };
         // Written before there is anybody to read it, so that a successor, once
         // it has been started, can do without us: if we are killed now, it

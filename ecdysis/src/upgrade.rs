@@ -30,6 +30,7 @@ use crate::report::UpgradeReport;
 use crate::spare::{Spares, used_up};
 use crate::state::{self, StateMaker};
 use crate::successor::{Launch, Successor};
+use crate::sys::child::Kin;
 use crate::sys::fd;
 
 /// What an upgrade needs to know of the process that makes it. Clones share
@@ -47,6 +48,8 @@ pub(crate) struct Course {
     /// Signals that mean something to us, and so must not kill a successor that
     /// has no handlers yet.
     pub(crate) signals: Signals,
+    /// Whose child the successor becomes.
+    pub(crate) kin: Kin,
     pub(crate) state: Option<StateMaker>,
     pub(crate) pid_file: Option<PidFile>,
     pub(crate) spares: Arc<Spares>,
@@ -272,6 +275,7 @@ fn start(
             generation: course.generation + 1,
             ancestors,
             ignored: &ignored,
+            kin: course.kin,
         })
     };
     match launch() {

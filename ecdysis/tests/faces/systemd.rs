@@ -22,6 +22,13 @@ use tempfile::TempDir;
 use crate::clients::{Looping, greet};
 use crate::service::{PATIENCE, Service, Start, field, signal};
 
+/// What the kernel says of a process (proc_pid_status(5)).
+fn field_of_status(pid: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    line.unwrap().trim().to_owned()
+}
+
 /// Where messages come in.
 struct Manager {
     socket: UnixDatagram,
@@ -123,6 +130,10 @@ impl Manager {
             let before = self.main.replace(main.parse().unwrap());
             if before != self.main.get() {
                 self.before.set(before);
+                // We are to the service what systemd would be: a process that is
+                // not its child yet is a stranger to it for ever (E61).
+                let parent = field_of_status(self.main.get(), "PPid");
+                assert_eq!(parent, std::process::id().to_string());
             }
         }
         Ok(message)
