@@ -133,6 +133,7 @@ mod tests {
         every_part(include_bytes!("manifest/golden/published-1.1.1.bin"), manifest);
         every_part(include_bytes!("manifest/golden/version-1.bin"), manifest);
         every_part(include_bytes!("manifest/golden/version-1-empty.bin"), manifest);
+        every_part(include_bytes!("manifest/golden/version-1-nonblocking.bin"), manifest);
         every_part(include_bytes!("manifest/golden/version-1-later.bin"), manifest);
         body(include_bytes!("../fuzz/seeds/body/every-kind.json"));
         every_part(b"OKe\x01N\0\0W\0\0S?", ready);

@@ -63,6 +63,17 @@ pub(crate) struct Passed {
     /// Somebody else, who is no generation of ours, has it too (systemd).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) lent: bool,
+    /// It does not block, because the writer's library needs that, not because
+    /// its application does. A reader that blocks may undo it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) nonblocking: bool,
+}
+
+impl Passed {
+    /// A descriptor of which no more is known.
+    pub(crate) fn new(number: i32, key: SocketKey) -> Self {
+        Self { number, key, inode: None, lent: false, nonblocking: false }
+    }
 }
 
 /// A generation before the reader.
@@ -147,7 +158,7 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let mut sockets = Vec::new();
     for _ in 0..count {
         let number = i32::from_le_bytes(reader.array()?);
-        sockets.push(Passed { number, key: decode_key(reader)?, inode: None, lent: false });
+        sockets.push(Passed::new(number, decode_key(reader)?));
     }
     if ended && reader.at == reader.bytes.len() {
         // The published crate does not count generations: all that is known

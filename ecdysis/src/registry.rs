@@ -48,6 +48,12 @@ pub(crate) struct Listed {
     inherited: bool,
     /// How this process accepts from it, if it has decided.
     manner: AtomicU8,
+    /// It does not block because this library needs that, here or in a process
+    /// before us. What the application has made of it is its own affair.
+    made_nonblocking: AtomicBool,
+    /// Whether it blocked when it was passed on: what a successor that fails has
+    /// made of the flag is undone.
+    left: Mutex<Option<Manner>>,
     /// The successor does not want it.
     unwanted: AtomicBool,
     tenure: Arc<AtomicU8>,
@@ -70,13 +76,48 @@ impl Listed {
 
     /// Decides how this process accepts from it. The flag is shared with every
     /// process that has the socket, so one that blocks gets its way only when the
-    /// predecessor accepts no more; one that does not must have it at once.
+    /// predecessor accepts no more; one that does not must have it at once. One
+    /// that blocks gets back what this library has changed, and no more: the
+    /// application may poll a listener of its own.
     pub(crate) fn decide(&self, manner: Manner) -> io::Result<()> {
         self.manner.store(manner as u8, Ordering::Relaxed);
-        if manner == Manner::NonBlocking || tenure(&self.tenure) != Tenure::Predecessor {
-            fd::set_nonblocking(self, manner == Manner::NonBlocking)?;
+        match manner {
+            Manner::NonBlocking => {
+                self.made_nonblocking.store(true, Ordering::Relaxed);
+                fd::set_nonblocking(self, true)
+            }
+            Manner::Blocking if tenure(&self.tenure) == Tenure::Predecessor => Ok(()),
+            Manner::Blocking if self.made_nonblocking.swap(false, Ordering::Relaxed) => {
+                fd::set_nonblocking(self, false)
+            }
+            Manner::Blocking => Ok(()),
         }
-        Ok(())
+    }
+
+    fn manner(&self) -> Option<Manner> {
+        let decided = self.manner.load(Ordering::Relaxed);
+        [Manner::Blocking, Manner::NonBlocking].into_iter().find(|known| *known as u8 == decided)
+    }
+
+    /// Remembers how it is, for [`Self::take_back`].
+    fn leave(&self) {
+        let left = fd::is_nonblocking(self)
+            .map(|nonblocking| if nonblocking { Manner::NonBlocking } else { Manner::Blocking });
+        // A descriptor that the application passes on by name is its own affair.
+        let left = left.ok().filter(|_| self.manner().is_some());
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
+    }
+
+    /// Undoes what a successor that has failed has made of it.
+    fn take_back(&self) {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // This library may have come to need it otherwise meanwhile.
+        let needed = self.manner().filter(|manner| *manner == Manner::NonBlocking);
+        if let Some(manner) = needed.or(left)
+            && let Err(error) = fd::set_nonblocking(self, manner == Manner::NonBlocking)
+        {
+            tracing::warn!(key = ?self.key, %error, "cannot set O_NONBLOCK");
+        }
     }
 
     /// Removes the file that it is bound to, if that is still its file and
@@ -112,7 +153,12 @@ impl Listed {
 
     /// As a manifest has it, at this number in the reader.
     pub(crate) fn passed_as(&self, number: i32) -> Passed {
-        Passed { number, key: self.key.clone(), inode: self.inode, lent: self.lent }
+        Passed {
+            inode: self.inode,
+            lent: self.lent,
+            nonblocking: self.made_nonblocking.load(Ordering::Relaxed),
+            ..Passed::new(number, self.key.clone())
+        }
     }
 }
 
@@ -193,6 +239,8 @@ impl Registry {
             lent: passed.lent,
             inherited,
             manner: AtomicU8::new(u8::MAX),
+            made_nonblocking: AtomicBool::new(passed.nonblocking),
+            left: Mutex::default(),
             unwanted: AtomicBool::new(false),
             tenure: Arc::clone(&self.tenure),
             steering: Mutex::default(),
@@ -242,23 +290,24 @@ impl Registry {
         lent: bool,
     ) -> io::Result<Registration> {
         let fd = socket.as_fd().try_clone_to_owned()?;
-        let listed = self.listed(Passed { number: 0, key, inode, lent }, fd, false);
+        let listed = self.listed(Passed { inode, lent, ..Passed::new(0, key) }, fd, false);
         self.lock().active.push(Arc::clone(&listed));
         Ok(Registration { registry: self.clone(), listed, kept: false })
     }
 
-    /// Sets the flags as this process needs them, whoever has changed them.
+    /// Sets the flags as this process needs them, now that it is its turn.
     pub(crate) fn assert_flags(&self) {
         for listed in &self.lock().active {
-            let manner = listed.manner.load(Ordering::Relaxed);
-            let decided = [Manner::Blocking, Manner::NonBlocking];
-            let Some(manner) = decided.into_iter().find(|known| *known as u8 == manner) else {
-                continue;
-            };
-            if let Err(error) = listed.decide(manner) {
+            if let Some(Err(error)) = listed.manner().map(|manner| listed.decide(manner)) {
                 tracing::warn!(key = ?listed.key, %error, "cannot set O_NONBLOCK");
             }
         }
+    }
+
+    /// This process serves again: what was passed on is as it was before.
+    pub(crate) fn take_back(&self) {
+        let passed = std::mem::take(&mut self.lock().passed);
+        passed.iter().for_each(|listed| listed.take_back());
     }
 
     /// The registration of the application's socket, to be dropped with it.
@@ -291,6 +340,7 @@ impl Registry {
         let passed = sockets.active.clone();
         for listed in &passed {
             listed.unwanted.store(false, Ordering::Relaxed);
+            listed.leave();
         }
         sockets.passed.clone_from(&passed);
         passed
@@ -444,7 +494,7 @@ mod tests {
     }
 
     fn passed(key: SocketKey, socket: TcpListener) -> (Passed, OwnedFd) {
-        (Passed { number: 9, key, inode: None, lent: false }, socket.into())
+        (Passed::new(9, key), socket.into())
     }
 
     fn refused(address: std::net::SocketAddr) {
@@ -535,6 +585,61 @@ mod tests {
         assert!(!other.listed.unwanted());
     }
 
+    fn nonblocking(socket: impl AsFd) -> bool {
+        fd::is_nonblocking(socket).unwrap()
+    }
+
+    /// What the application had set was cleared: when the listener was made, when
+    /// it was the successor's turn, and when a successor had failed.
+    #[test]
+    fn a_listener_that_the_application_polls_itself_stays_as_it_is() {
+        for mine in [true, false] {
+            let registry = Registry::default();
+            let socket = listener();
+            socket.set_nonblocking(mine).unwrap();
+            let ours = registry.enter(key(1), &socket, None, false).unwrap();
+            ours.listed.decide(Manner::Blocking).unwrap();
+            assert_eq!(nonblocking(&socket), mine);
+            let passed = registry.export()[0].passed_as(9);
+            // The successor takes it over in its own manner, serves, and fails.
+            let its = vec![(passed, socket.try_clone().unwrap().into())];
+            let successor = Registry::inheriting(its);
+            let (_fd, its) = successor.claim(&key(1)).unwrap().unwrap();
+            its.listed.decide(Manner::Blocking).unwrap();
+            successor.set_tenure(Tenure::Probation);
+            successor.assert_flags();
+            assert_eq!(nonblocking(&socket), mine);
+            its.listed.decide(Manner::NonBlocking).unwrap();
+            assert!(nonblocking(&socket));
+            registry.take_back();
+            assert_eq!(nonblocking(&socket), mine);
+            // Once: what the application does later is not undone.
+            socket.set_nonblocking(!mine).unwrap();
+            registry.take_back();
+            assert_eq!(nonblocking(&socket), !mine);
+        }
+    }
+
+    #[test]
+    fn a_listener_blocks_again_in_a_successor_only_if_the_library_had_changed_it() {
+        let registry = Registry::default();
+        let socket = listener();
+        let ours = registry.enter(key(1), &socket, None, false).unwrap();
+        ours.listed.decide(Manner::NonBlocking).unwrap();
+        let passed = registry.export()[0].passed_as(9);
+        let its = vec![(passed, socket.try_clone().unwrap().into())];
+        let successor = Registry::inheriting(its);
+        let (_fd, its) = successor.claim(&key(1)).unwrap().unwrap();
+        its.listed.decide(Manner::Blocking).unwrap();
+        assert!(nonblocking(&socket), "its predecessor serves");
+        successor.set_tenure(Tenure::Probation);
+        successor.assert_flags();
+        assert!(!nonblocking(&socket));
+        assert!(!its.listed.passed_as(9).nonblocking);
+        registry.take_back();
+        assert!(nonblocking(&socket), "and serves again");
+    }
+
     #[test]
     fn a_socket_file_is_removed_by_the_last_who_serves_on_it() {
         let directory = tempfile::tempdir().unwrap();
@@ -554,8 +659,7 @@ mod tests {
         ] {
             let (socket, inode) = bound();
             let registry = if inherited {
-                let (key, inode) = (key.clone(), Some(inode));
-                let passed = Passed { number: 9, key, inode, lent: false };
+                let passed = Passed { inode: Some(inode), ..Passed::new(9, key.clone()) };
                 Registry::inheriting(vec![(passed, socket.into())])
             } else {
                 let registry = Registry::default();

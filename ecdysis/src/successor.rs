@@ -214,12 +214,8 @@ fn manifest(launch: &Launch<'_>) -> Manifest {
         .zip(&mut numbers)
         .map(|(listed, number)| listed.passed_as(number))
         .collect();
-    sockets.extend(launch.state.iter().zip(numbers).map(|(_, number)| Passed {
-        number,
-        key: SocketKey::State,
-        inode: None,
-        lent: false,
-    }));
+    let state = launch.state.iter().zip(numbers);
+    sockets.extend(state.map(|(_, number)| Passed::new(number, SocketKey::State)));
     Manifest { generation: launch.generation, sockets, ancestors: launch.ancestors.clone() }
 }
 

@@ -18,6 +18,8 @@ const PUBLISHED: &[u8] = include_bytes!("golden/published-1.1.1.bin");
 const VERSION_1: &[u8] = include_bytes!("golden/version-1.bin");
 /// The least that it writes.
 const VERSION_1_EMPTY: &[u8] = include_bytes!("golden/version-1-empty.bin");
+/// What it writes of a socket that its library has made non-blocking.
+const VERSION_1_NONBLOCKING: &[u8] = include_bytes!("golden/version-1-nonblocking.bin");
 /// What a later version may write without raising the number: a kind of socket
 /// and members that this one does not know.
 const VERSION_1_LATER: &[u8] = include_bytes!("golden/version-1-later.bin");
@@ -49,8 +51,15 @@ fn key() -> impl Strategy<Value = SocketKey> {
 
 fn passed() -> impl Strategy<Value = Passed> {
     let inode = any::<(u64, u64)>().prop_map(|(device, inode)| Inode { device, inode });
-    (0..i32::MAX, key(), prop::option::of(inode), any::<bool>())
-        .prop_map(|(number, key, inode, lent)| Passed { number, key, inode, lent })
+    (0..i32::MAX, key(), prop::option::of(inode), any::<(bool, bool)>()).prop_map(
+        |(number, key, inode, (lent, nonblocking))| Passed {
+            number,
+            key,
+            inode,
+            lent,
+            nonblocking,
+        },
+    )
 }
 
 fn manifest() -> impl Strategy<Value = Manifest> {
@@ -105,10 +114,6 @@ proptest! {
     }
 }
 
-fn passed_as(number: i32, key: SocketKey) -> Passed {
-    Passed { number, key, inode: None, lent: false }
-}
-
 fn unix(path: &str) -> SocketKey {
     SocketKey::Unix { path: Some(path.into()) }
 }
@@ -142,7 +147,7 @@ fn version_1() -> Manifest {
         SocketKey::State,
         SocketKey::Foreign(serde_json::json!({ "kind": "tun", "name": "tun0" })),
     ];
-    let mut sockets: Vec<_> = (5..).zip(keys).map(|(n, key)| passed_as(n, key)).collect();
+    let mut sockets: Vec<_> = (5..).zip(keys).map(|(n, key)| Passed::new(n, key)).collect();
     sockets[0].inode = Some(Inode { device: 66_305, inode: u64::MAX });
     sockets[3].lent = true;
     let ancestor = |generation, pid, signal| Ancestor { generation, pid, started: 99, signal };
@@ -176,7 +181,7 @@ fn what_the_published_crate_writes_is_read() {
         SocketKey::UnixSeqpacket { path: Some("/run/b.sock".into()) },
         SocketKey::UnixSeqpacket { path: None },
     ];
-    let sockets = (5..).zip(keys).map(|(number, key)| passed_as(number, key)).collect();
+    let sockets = (5..).zip(keys).map(|(number, key)| Passed::new(number, key)).collect();
     let manifest = Manifest { generation: 1, sockets, ancestors: Vec::new() };
     // Where the list ends, ours may begin, as long as the pipe has not ended.
     assert_eq!(decode(PUBLISHED, false), Ok(Decoded::Incomplete));
@@ -190,6 +195,10 @@ fn what_the_published_crate_writes_is_read() {
 fn what_version_1_wrote_is_read() {
     assert_eq!(whole(VERSION_1), version_1());
     assert_eq!(whole(VERSION_1_EMPTY), Manifest { generation: 1, ..Manifest::default() });
+    let passed = Passed { nonblocking: true, ..Passed::new(5, tcp("127.0.0.1:80")) };
+    let manifest = Manifest { generation: 3, sockets: vec![passed], ..Manifest::default() };
+    assert_eq!(whole(VERSION_1_NONBLOCKING), manifest);
+    assert_eq!(encode(&manifest), VERSION_1_NONBLOCKING);
 }
 
 #[test]
@@ -210,8 +219,8 @@ fn unknown_kinds_and_members_are_passed_over_and_unknown_kinds_passed_on() {
         Manifest {
             generation: 8,
             sockets: vec![
-                Passed { inode, lent: true, ..passed_as(5, unix("/a")) },
-                passed_as(6, SocketKey::Foreign(later)),
+                Passed { inode, lent: true, ..Passed::new(5, unix("/a")) },
+                Passed::new(6, SocketKey::Foreign(later)),
             ],
             ancestors: vec![Ancestor { generation: 7, pid: 40, started: 9, signal: 15 }],
         }
@@ -229,7 +238,7 @@ fn another_version_is_refused() {
 #[test]
 fn scope_ids_survive() {
     let key = SocketKey::tcp("[fe80::1%4]:80".parse().unwrap());
-    let sockets = vec![Passed { number: 3, key, inode: None, lent: false }];
+    let sockets = vec![Passed::new(3, key)];
     let manifest = Manifest { generation: 2, sockets, ancestors: Vec::new() };
     let bytes = encode(&manifest);
     assert_eq!(decode(&bytes, false), Ok(Decoded::Whole(manifest, Dialect::Ours, bytes.len())));
