@@ -18,9 +18,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::accept::{Backoff, Failure};
 use crate::counters::Counters;
 use crate::ecdysis::Ecdysis;
+use crate::listed::Manner;
 use crate::phase::{Gate, Listening};
 use crate::quiesce::{Next, Quiesce, admit};
-use crate::registry::{Manner, Registration};
+use crate::registry::Registration;
 use crate::socket::Listener;
 
 /// A listener that connections can be taken from.

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::registry::Listed;
+use crate::listed::Listed;
 use crate::socket::SocketKey;
 use crate::sys::quiesce::{allow_handshakes, queued, refuse_handshakes, shrink_backlog};
 

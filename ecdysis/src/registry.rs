@@ -4,196 +4,14 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::listed::{Listed, Steering, Tenure};
 use crate::manifest::Passed;
 use crate::socket::{SocketKey, same_socket};
-use crate::sys::{fd, quiesce};
-use crate::unix_path::{Inode, unlink_if};
-
-/// Whose the sockets are, as this process sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tenure {
-    /// Ours. The first: where there is no predecessor, it is so from the start.
-    Ours,
-    /// The predecessor's: it serves.
-    Predecessor,
-    /// Ours, but the predecessor may have to take them back.
-    Probation,
-    /// The successor's.
-    Successor,
-}
-
-/// How a process waits for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// In accept(2) itself.
-    Blocking,
-    /// In poll(2) or the like.
-    NonBlocking,
-}
-
-/// A socket of ours. It is shared, not duplicated, so that passing it on needs
-/// no descriptor that we may not have.
-pub(crate) struct Listed {
-    pub(crate) key: SocketKey,
-    pub(crate) fd: OwnedFd,
-    /// The file that binding it has made.
-    inode: Option<Inode>,
-    /// Somebody who is no generation of ours has it too, and means to keep it.
-    pub(crate) lent: bool,
-    /// It came from the predecessor.
-    inherited: bool,
-    /// How this process accepts from it, if it has decided.
-    manner: AtomicU8,
-    /// It does not block because this library needs that, here or in a process
-    /// before us. What the application has made of it is its own affair.
-    made_nonblocking: AtomicBool,
-    /// Whether it blocked when it was passed on: what a successor that fails has
-    /// made of the flag is undone.
-    left: Mutex<Option<Manner>>,
-    /// The successor does not want it.
-    unwanted: AtomicBool,
-    tenure: Arc<AtomicU8>,
-    /// Keeps new connections away while it is emptied; the last socket of its
-    /// group to be closed lets them go where they like again.
-    steering: Mutex<Option<Arc<Steering>>>,
-}
-
-impl Listed {
-    /// Whether the successor has told us that it does not want it. It is ours
-    /// to the end, then.
-    pub(crate) fn unwanted(&self) -> bool {
-        self.unwanted.load(Ordering::Relaxed)
-    }
-
-    /// Whether new connections are led past it already.
-    pub(crate) fn is_steered_past(&self) -> bool {
-        self.steering.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Decides how this process accepts from it. The flag is shared with every
-    /// process that has the socket, so one that blocks gets its way only when the
-    /// predecessor accepts no more; one that does not must have it at once. One
-    /// that blocks gets back what this library has changed, and no more: the
-    /// application may poll a listener of its own.
-    pub(crate) fn decide(&self, manner: Manner) -> io::Result<()> {
-        self.manner.store(manner as u8, Ordering::Relaxed);
-        match manner {
-            Manner::NonBlocking => {
-                self.made_nonblocking.store(true, Ordering::Relaxed);
-                fd::set_nonblocking(self, true)
-            }
-            Manner::Blocking if tenure(&self.tenure) == Tenure::Predecessor => Ok(()),
-            Manner::Blocking if self.made_nonblocking.swap(false, Ordering::Relaxed) => {
-                fd::set_nonblocking(self, false)
-            }
-            Manner::Blocking => Ok(()),
-        }
-    }
-
-    fn manner(&self) -> Option<Manner> {
-        let decided = self.manner.load(Ordering::Relaxed);
-        [Manner::Blocking, Manner::NonBlocking].into_iter().find(|known| *known as u8 == decided)
-    }
-
-    /// Remembers how it is, for [`Self::take_back`].
-    fn leave(&self) {
-        let left = fd::is_nonblocking(self)
-            .map(|nonblocking| if nonblocking { Manner::NonBlocking } else { Manner::Blocking });
-        // A descriptor that the application passes on by name is its own affair.
-        let left = left.ok().filter(|_| self.manner().is_some());
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
-    }
-
-    /// Undoes what a successor that has failed has made of it.
-    fn take_back(&self) {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // This library may have come to need it otherwise meanwhile.
-        let needed = self.manner().filter(|manner| *manner == Manner::NonBlocking);
-        if let Some(manner) = needed.or(left)
-            && let Err(error) = fd::set_nonblocking(self, manner == Manner::NonBlocking)
-        {
-            tracing::warn!(key = ?self.key, %error, "cannot set O_NONBLOCK");
-        }
-    }
-
-    /// Removes the file that it is bound to, if that is still its file and
-    /// nobody serves on it after us.
-    pub(crate) fn unlink(&self) {
-        let ours = match tenure(&self.tenure) {
-            Tenure::Predecessor | Tenure::Probation => !self.inherited,
-            Tenure::Ours => true,
-            Tenure::Successor => self.unwanted(),
-        };
-        if let (true, Some(path), Some(inode)) = (ours && !self.lent, self.path(), self.inode)
-            && let Err(error) = unlink_if(path, inode)
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
-        }
-    }
-
-    fn path(&self) -> Option<&PathBuf> {
-        match &self.key {
-            SocketKey::Unix { path }
-            | SocketKey::UnixSeqpacket { path }
-            | SocketKey::UnixDatagram { path } => path.as_ref(),
-            SocketKey::Tcp { .. }
-            | SocketKey::Udp { .. }
-            | SocketKey::UnixAbstract { .. }
-            | SocketKey::UnixSeqpacketAbstract { .. }
-            | SocketKey::UnixDatagramPair { .. }
-            | SocketKey::Named { .. }
-            | SocketKey::State
-            | SocketKey::Foreign(_) => None,
-        }
-    }
-
-    /// As a manifest has it, at this number in the reader.
-    pub(crate) fn passed_as(&self, number: i32) -> Passed {
-        Passed {
-            inode: self.inode,
-            lent: self.lent,
-            nonblocking: self.made_nonblocking.load(Ordering::Relaxed),
-            ..Passed::new(number, self.key.clone())
-        }
-    }
-}
-
-impl AsFd for Listed {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.unlink();
-    }
-}
-
-impl fmt::Debug for Listed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listed")
-            .field("key", &self.key)
-            .field("fd", &self.fd)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Leads new connections of an `SO_REUSEPORT` group to its first members.
-#[derive(Debug)]
-struct Steering(Arc<Listed>);
-
-impl Drop for Steering {
-    fn drop(&mut self) {
-        if let Err(error) = quiesce::stop_steering(&*self.0) {
-            tracing::warn!(%error, "cannot spread connections over the whole group again");
-        }
-    }
-}
+use crate::sys::quiesce;
+use crate::unix_path::Inode;
 
 /// Told that this process wants the socket in this place of its manifest.
 type Tell = Box<dyn Fn(u16) + Send>;
@@ -232,19 +50,7 @@ impl Registry {
     }
 
     fn listed(&self, passed: Passed, fd: OwnedFd, inherited: bool) -> Arc<Listed> {
-        Arc::new(Listed {
-            key: passed.key,
-            fd,
-            inode: passed.inode,
-            lent: passed.lent,
-            inherited,
-            manner: AtomicU8::new(u8::MAX),
-            made_nonblocking: AtomicBool::new(passed.nonblocking),
-            left: Mutex::default(),
-            unwanted: AtomicBool::new(false),
-            tenure: Arc::clone(&self.tenure),
-            steering: Mutex::default(),
-        })
+        Arc::new(Listed::new(passed, fd, inherited, Arc::clone(&self.tenure)))
     }
 
     /// Says whose the sockets are from now on.
@@ -339,7 +145,7 @@ impl Registry {
         let mut sockets = self.lock();
         let passed = sockets.active.clone();
         for listed in &passed {
-            listed.unwanted.store(false, Ordering::Relaxed);
+            listed.set_unwanted(false);
             listed.leave();
         }
         sockets.passed.clone_from(&passed);
@@ -349,7 +155,7 @@ impl Registry {
     /// The successor has told us whether it wants what is in this place.
     pub(crate) fn mark(&self, place: u16, wanted: bool) {
         if let Some(listed) = self.lock().passed.get(usize::from(place)) {
-            listed.unwanted.store(!wanted, Ordering::Relaxed);
+            listed.set_unwanted(!wanted);
         }
     }
 
@@ -379,7 +185,7 @@ impl Registry {
     /// Before a socket is bound that joins a group of inherited ones: until
     /// this process accepts, the group must not lead connections to it.
     pub(crate) fn before_joining(&self, key: &SocketKey) -> io::Result<()> {
-        if tenure(&self.tenure) != Tenure::Predecessor {
+        if Tenure::of(&self.tenure) != Tenure::Predecessor {
             return Ok(());
         }
         let mut sockets = self.lock();
@@ -413,8 +219,7 @@ impl Registry {
         for listed in unwanted {
             let known = steered.iter().find(|steering| steering.0.key == listed.key).cloned();
             if let Some(steering) = known.or_else(|| steer(&listed.key, &staying)) {
-                *listed.steering.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::clone(&steering));
+                listed.steer_past(Arc::clone(&steering));
                 steered.push(steering);
             }
         }
@@ -444,14 +249,6 @@ fn steer(key: &SocketKey, staying: &[&Arc<Listed>]) -> Option<Arc<Steering>> {
             None
         }
     }
-}
-
-fn tenure(shared: &AtomicU8) -> Tenure {
-    let whose = shared.load(Ordering::Relaxed);
-    [Tenure::Predecessor, Tenure::Probation, Tenure::Successor]
-        .into_iter()
-        .find(|tenure| *tenure as u8 == whose)
-        .unwrap_or(Tenure::Ours)
 }
 
 /// Keeps a socket registered. Dropped with the socket, so that a listener the
@@ -484,6 +281,8 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::listed::Manner;
+    use crate::sys::fd;
 
     fn listener() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").unwrap()

@@ -10,7 +10,8 @@ use std::path::Path;
 use socket2::{Domain, Socket, Type};
 
 use crate::ecdysis::Ecdysis;
-use crate::registry::{Manner, Registration};
+use crate::listed::Manner;
+use crate::registry::Registration;
 use crate::socket::{Listener, SocketKey};
 use crate::unix_path::{Inode, Kind, UnixOptions, bind, bind_abstract};
 

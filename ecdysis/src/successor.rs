@@ -15,10 +15,10 @@ use nix::unistd::{pipe2, read, write};
 
 use crate::environ::{Binding, Handoff, passes_on};
 use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::listed::Listed;
 use crate::manifest::{Ancestor, Manifest, Passed, encode};
 use crate::program::{Program, c_string};
 use crate::protocol::{Listener, Seen, Word};
-use crate::registry::Listed;
 use crate::socket::SocketKey;
 use crate::sys::child::Child;
 use crate::sys::{fd, spawn};

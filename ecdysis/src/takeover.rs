@@ -4,11 +4,12 @@
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use crate::listed::Tenure;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::Prepared;
 use crate::predecessor::Predecessor;
 use crate::protocol::{Act, Heard, Joining, Later, Then};
-use crate::registry::{Registry, Tenure};
+use crate::registry::Registry;
 use crate::sys::fd;
 
 /// Whether this process may be upgraded: its predecessor has let go.

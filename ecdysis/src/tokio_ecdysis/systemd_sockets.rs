@@ -14,7 +14,8 @@ use tokio_util::udp::UdpFramed;
 use super::process::{TokioEcdysis, UdpStream};
 use super::seqpacket::UnixSeqpacketListenerStream;
 use super::stream::{StopOnShutdown, StoppableStream};
-use crate::registry::{Manner, Registration};
+use crate::listed::Manner;
+use crate::registry::Registration;
 use crate::socket::SocketKey;
 use crate::systemd::sockets::{Bound, SystemdSocketError, SystemdSockets, SystemdSocketsReadError};
 
