@@ -63,7 +63,7 @@ pub struct Ecdysis {
     generation: u64,
     predecessor: Mutex<Option<Predecessor>>,
     tell: Mutex<Tell>,
-    is_child: bool,
+    pub(crate) is_child: bool,
     ancestors: Vec<Ancestor>,
     program: Program,
     ready_deadline: Duration,

@@ -54,7 +54,7 @@ pub(crate) struct Listed {
     /// The file that binding it has made.
     inode: Option<Inode>,
     /// Somebody who is no generation of ours has it too, and means to keep it.
-    pub(crate) lent: bool,
+    lent: AtomicBool,
     /// It came from the predecessor.
     pub(crate) inherited: bool,
     /// How this process accepts from it, if it has decided.
@@ -80,7 +80,7 @@ impl Listed {
             key: passed.key,
             fd,
             inode: passed.inode,
-            lent: passed.lent,
+            lent: AtomicBool::new(passed.lent),
             inherited,
             manner: AtomicU8::new(u8::MAX),
             made_nonblocking: AtomicBool::new(passed.nonblocking),
@@ -110,6 +110,18 @@ impl Listed {
     /// Whether new connections are led past it already.
     pub(crate) fn is_steered_past(&self) -> bool {
         self.steering.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether somebody who is no generation of ours has it too.
+    pub(crate) fn lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// So it is, whatever the predecessor has said: the published crate has no
+    /// word for it.
+    #[cfg(feature = "systemd_sockets")]
+    pub(crate) fn lend(&self) {
+        self.lent.store(true, Ordering::Relaxed);
     }
 
     /// Decides how this process accepts from it. The flag is shared with every
@@ -167,7 +179,7 @@ impl Listed {
             Tenure::Ours => true,
             Tenure::Successor => self.unwanted(),
         };
-        if let (true, Some(path), Some(inode)) = (ours && !self.lent, self.path(), self.inode)
+        if let (true, Some(path), Some(inode)) = (ours && !self.lent(), self.path(), self.inode)
             && let Err(error) = unlink_if(path, inode)
         {
             tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
@@ -194,7 +206,7 @@ impl Listed {
     pub(crate) fn passed_as(&self, number: i32) -> Passed {
         Passed {
             inode: self.inode,
-            lent: self.lent,
+            lent: self.lent(),
             nonblocking: self.made_nonblocking.load(Ordering::Relaxed),
             ..Passed::new(number, self.key.clone())
         }
