@@ -147,7 +147,7 @@ impl Successor {
         // not serve. But what a process says that was told to stop, or is
         // settled, counts, even if it has ended before we could listen.
         let mut seen = self.listen()?;
-        seen.retain(|seen| !matches!(seen, Seen::Ready(_) | Seen::Garbage));
+        seen.retain(|seen| !matches!(seen, Seen::Ready(_) | Seen::Paused | Seen::Garbage));
         seen.push(Seen::Died);
         Ok(seen)
     }
@@ -178,7 +178,10 @@ impl Successor {
                     seen.extend(self.listener.end());
                 }
                 Ok(count) => seen.extend(self.listener.hear(&buffer[..count])),
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => {
+                    seen.extend(self.listener.pause());
+                    break;
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
