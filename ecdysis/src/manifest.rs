@@ -46,6 +46,8 @@ pub(crate) struct Manifest {
     /// Older generations that have not ended yet, the oldest first; the writer
     /// is the last.
     pub(crate) ancestors: Vec<Ancestor>,
+    /// Signals that the reader was started with ignored, for its start only.
+    pub(crate) ignored: Vec<i32>,
 }
 
 /// A descriptor that is passed on.
@@ -116,6 +118,8 @@ struct Body {
     sockets: Vec<Passed>,
     #[serde(default)]
     ancestors: Vec<Ancestor>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<i32>,
 }
 
 /// The bytes that tell `manifest`.
@@ -129,6 +133,7 @@ pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
         generation: manifest.generation,
         sockets: manifest.sockets.clone(),
         ancestors: manifest.ancestors.clone(),
+        ignored: manifest.ignored.clone(),
     };
     // Integers, strings and lists have a form in JSON: this cannot fail.
     let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -163,7 +168,7 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     if ended && reader.at == reader.bytes.len() {
         // The published crate does not count generations: all that is known
         // is that there was one before us.
-        let manifest = Manifest { generation: 1, sockets, ancestors: Vec::new() };
+        let manifest = Manifest { generation: 1, sockets, ..Manifest::default() };
         return Ok(Decoded::Whole(manifest, Dialect::Published, reader.at));
     }
     if reader.array()? != MAGIC {
@@ -175,8 +180,8 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let length = reader.length()?;
     let body: Body = serde_json::from_slice(reader.take(length)?)
         .map_err(|_| Stop::Malformed("its body is not what version 1 says"))?;
-    let Body { generation, sockets, ancestors } = body;
-    let manifest = Manifest { generation, sockets, ancestors };
+    let Body { generation, sockets, ancestors, ignored } = body;
+    let manifest = Manifest { generation, sockets, ancestors, ignored };
     Ok(Decoded::Whole(manifest, Dialect::Ours, reader.at))
 }
 

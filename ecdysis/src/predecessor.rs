@@ -23,6 +23,8 @@ pub(crate) struct Inheritance {
     pub(crate) generation: u64,
     pub(crate) sockets: Vec<(Passed, OwnedFd)>,
     pub(crate) ancestors: Vec<Ancestor>,
+    /// Signals that are ignored for our start only.
+    pub(crate) ignored: Vec<i32>,
 }
 
 /// The process before us.
@@ -74,7 +76,8 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         dialect: Dialect::Published,
         unheard: Vec::new(),
     };
-    let Manifest { generation, sockets: passed, ancestors } = predecessor.read_manifest()?;
+    let Manifest { generation, sockets: passed, ancestors, ignored } =
+        predecessor.read_manifest()?;
     let mut sockets = Vec::with_capacity(passed.len());
     for passed in passed {
         let socket = fd::adopt(passed.number).map_err(|error| {
@@ -84,7 +87,7 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         })?;
         sockets.push((passed, socket));
     }
-    Ok(Some(Inheritance { predecessor, generation, sockets, ancestors }))
+    Ok(Some(Inheritance { predecessor, generation, sockets, ancestors, ignored }))
 }
 
 /// A way to tell the process before us more, for as long as it listens.

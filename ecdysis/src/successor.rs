@@ -21,7 +21,7 @@ use crate::program::{Program, c_string};
 use crate::protocol::{Listener, Seen, Word};
 use crate::socket::SocketKey;
 use crate::sys::child::Child;
-use crate::sys::{fd, spawn};
+use crate::sys::{fd, signals, spawn};
 
 /// Where the pipes and the first socket are in the successor.
 const MANIFEST_AT: i32 = spawn::FIRST;
@@ -219,7 +219,14 @@ fn manifest(launch: &Launch<'_>) -> Manifest {
         .collect();
     let state = launch.state.iter().zip(numbers);
     sockets.extend(state.map(|(_, number)| Passed::new(number, SocketKey::State)));
-    Manifest { generation: launch.generation, sockets, ancestors: launch.ancestors.clone() }
+    // What we ignore ourselves crosses exec by itself, and for good.
+    let ignored = launch.ignored.iter().copied().filter(|signal| !signals::is_ignored(*signal));
+    Manifest {
+        generation: launch.generation,
+        sockets,
+        ancestors: launch.ancestors.clone(),
+        ignored: ignored.collect(),
+    }
 }
 
 /// Our own environment, without what was meant for us alone, with what is

@@ -10,7 +10,7 @@ use crate::pidfile::Prepared;
 use crate::predecessor::Predecessor;
 use crate::protocol::{Act, Heard, Joining, Later, Then};
 use crate::registry::Registry;
-use crate::sys::fd;
+use crate::sys::{fd, signals};
 
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
@@ -42,6 +42,8 @@ pub(crate) struct Join {
     /// Places in the manifest.
     unwanted: Vec<u16>,
     predecessor: Predecessor,
+    /// Signals that are ignored until we are settled.
+    ignored: Vec<i32>,
 }
 
 impl Join {
@@ -51,8 +53,10 @@ impl Join {
         watch: Watch,
         pid_file: Option<Prepared>,
         predecessor: Predecessor,
+        ignored: Vec<i32>,
     ) -> Self {
-        let mut join = Self { registry, watch, pid_file, unwanted: Vec::new(), predecessor };
+        let unwanted = Vec::new();
+        let mut join = Self { registry, watch, pid_file, unwanted, predecessor, ignored };
         join.unwanted = join.disclaim();
         join
     }
@@ -90,6 +94,8 @@ impl Join {
                     Act::Settle(then) => {
                         self.registry.close_unclaimed();
                         self.registry.set_tenure(Tenure::Ours);
+                        // An application that handles one of them does by now.
+                        signals::let_in(&self.ignored);
                         return then;
                     }
                 }

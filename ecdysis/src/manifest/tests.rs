@@ -20,6 +20,8 @@ const VERSION_1: &[u8] = include_bytes!("golden/version-1.bin");
 const VERSION_1_EMPTY: &[u8] = include_bytes!("golden/version-1-empty.bin");
 /// What it writes of a socket that its library has made non-blocking.
 const VERSION_1_NONBLOCKING: &[u8] = include_bytes!("golden/version-1-nonblocking.bin");
+/// What it writes of signals that were ignored for the start.
+const VERSION_1_IGNORED: &[u8] = include_bytes!("golden/version-1-ignored.bin");
 /// What a later version may write without raising the number: a kind of socket
 /// and members that this one does not know.
 const VERSION_1_LATER: &[u8] = include_bytes!("golden/version-1-later.bin");
@@ -67,8 +69,15 @@ fn manifest() -> impl Strategy<Value = Manifest> {
         Ancestor { generation, pid, started, signal }
     });
     let sockets = prop::collection::vec(passed(), 0..20);
-    (any::<u64>(), sockets, prop::collection::vec(ancestor, 0..4))
-        .prop_map(|(generation, sockets, ancestors)| Manifest { generation, sockets, ancestors })
+    let ancestors = prop::collection::vec(ancestor, 0..4);
+    (any::<u64>(), sockets, ancestors, any::<Vec<i32>>()).prop_map(
+        |(generation, sockets, ancestors, ignored)| Manifest {
+            generation,
+            sockets,
+            ancestors,
+            ignored,
+        },
+    )
 }
 
 proptest! {
@@ -152,7 +161,7 @@ fn version_1() -> Manifest {
     sockets[3].lent = true;
     let ancestor = |generation, pid, signal| Ancestor { generation, pid, started: 99, signal };
     let ancestors = vec![ancestor(5, 4000, 15), ancestor(6, 4001, 10)];
-    Manifest { generation: 7, sockets, ancestors }
+    Manifest { generation: 7, sockets, ancestors, ignored: Vec::new() }
 }
 
 /// The list that a manifest begins with.
@@ -182,7 +191,7 @@ fn what_the_published_crate_writes_is_read() {
         SocketKey::UnixSeqpacket { path: None },
     ];
     let sockets = (5..).zip(keys).map(|(number, key)| Passed::new(number, key)).collect();
-    let manifest = Manifest { generation: 1, sockets, ancestors: Vec::new() };
+    let manifest = Manifest { generation: 1, sockets, ..Manifest::default() };
     // Where the list ends, ours may begin, as long as the pipe has not ended.
     assert_eq!(decode(PUBLISHED, false), Ok(Decoded::Incomplete));
     let whole = Decoded::Whole(manifest.clone(), Dialect::Published, PUBLISHED.len());
@@ -199,6 +208,9 @@ fn what_version_1_wrote_is_read() {
     let manifest = Manifest { generation: 3, sockets: vec![passed], ..Manifest::default() };
     assert_eq!(whole(VERSION_1_NONBLOCKING), manifest);
     assert_eq!(encode(&manifest), VERSION_1_NONBLOCKING);
+    let manifest = Manifest { generation: 3, ignored: vec![1, 15], ..Manifest::default() };
+    assert_eq!(whole(VERSION_1_IGNORED), manifest);
+    assert_eq!(encode(&manifest), VERSION_1_IGNORED);
 }
 
 #[test]
@@ -223,6 +235,7 @@ fn unknown_kinds_and_members_are_passed_over_and_unknown_kinds_passed_on() {
                 Passed::new(6, SocketKey::Foreign(later)),
             ],
             ancestors: vec![Ancestor { generation: 7, pid: 40, started: 9, signal: 15 }],
+            ignored: Vec::new(),
         }
     );
     assert_eq!(whole(&encode(&manifest)), manifest);
@@ -239,7 +252,7 @@ fn another_version_is_refused() {
 fn scope_ids_survive() {
     let key = SocketKey::tcp("[fe80::1%4]:80".parse().unwrap());
     let sockets = vec![Passed::new(3, key)];
-    let manifest = Manifest { generation: 2, sockets, ancestors: Vec::new() };
+    let manifest = Manifest { generation: 2, sockets, ..Manifest::default() };
     let bytes = encode(&manifest);
     assert_eq!(decode(&bytes, false), Ok(Decoded::Whole(manifest, Dialect::Ours, bytes.len())));
 }
