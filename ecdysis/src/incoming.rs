@@ -92,7 +92,8 @@ impl Wake for WakeUp {
 
 impl Ecdysis {
     /// The connections of a listener, as they come. A listener of this process
-    /// is registered until the loop ends, or is dropped.
+    /// is registered until the loop ends, or is dropped; if several loops take from
+    /// clones of one listener, then the last of them.
     ///
     /// # Errors
     /// Those of eventfd(2) and fcntl(2).

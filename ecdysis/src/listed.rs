@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::manifest::Passed;
@@ -57,6 +57,8 @@ pub(crate) struct Listed {
     lent: AtomicBool,
     /// It came from the predecessor.
     pub(crate) inherited: bool,
+    /// How many there are who unregister it when they let go of it.
+    pub(crate) users: AtomicUsize,
     /// How this process accepts from it, if it has decided.
     manner: AtomicU8,
     /// It does not block because this library needs that, here or in a process
@@ -82,6 +84,7 @@ impl Listed {
             inode: passed.inode,
             lent: AtomicBool::new(passed.lent),
             inherited,
+            users: AtomicUsize::new(0),
             manner: AtomicU8::new(u8::MAX),
             made_nonblocking: AtomicBool::new(passed.nonblocking),
             left: Mutex::default(),

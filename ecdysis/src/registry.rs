@@ -74,7 +74,13 @@ impl Registry {
             tell(place);
         }
         sockets.active.push(Arc::clone(&listed));
-        Ok(Some((fd, Registration { registry: self.clone(), listed, kept: false })))
+        Ok(Some((fd, self.used(listed))))
+    }
+
+    /// With the lock held, or before anybody else can know of the socket.
+    fn used(&self, listed: Arc<Listed>) -> Registration {
+        listed.users.fetch_add(1, Ordering::Relaxed);
+        Registration { registry: self.clone(), listed, kept: false }
     }
 
     /// Takes an inherited descriptor out for good: it is not passed on again.
@@ -97,8 +103,9 @@ impl Registry {
     ) -> io::Result<Registration> {
         let fd = socket.as_fd().try_clone_to_owned()?;
         let listed = self.listed(Passed { inode, lent, ..Passed::new(0, key) }, fd, false);
-        self.lock().active.push(Arc::clone(&listed));
-        Ok(Registration { registry: self.clone(), listed, kept: false })
+        let registration = self.used(listed);
+        self.lock().active.push(Arc::clone(&registration.listed));
+        Ok(registration)
     }
 
     /// Sets the flags as this process needs them, now that it is its turn.
@@ -121,7 +128,7 @@ impl Registry {
         for listed in &self.lock().active {
             if same_socket(listed.as_fd(), socket)? {
                 let listed = Arc::clone(listed);
-                return Ok(Some(Registration { registry: self.clone(), listed, kept: false }));
+                return Ok(Some(self.used(listed)));
             }
         }
         Ok(None)
@@ -252,7 +259,8 @@ fn steer(key: &SocketKey, staying: &[&Arc<Listed>]) -> Option<Arc<Steering>> {
 }
 
 /// Keeps a socket registered. Dropped with the socket, so that a listener the
-/// application lets go of is closed for good, and not kept half alive by us.
+/// application lets go of is closed for good, and not kept half alive by us. Where
+/// several accept from clones of one listener, the last of them counts.
 #[derive(Debug)]
 pub(crate) struct Registration {
     registry: Registry,
@@ -263,14 +271,20 @@ pub(crate) struct Registration {
 impl Registration {
     /// Keeps it registered for as long as the registry has anything.
     pub(crate) fn keep(mut self) {
+        self.listed.users.fetch_sub(1, Ordering::Relaxed);
         self.kept = true;
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if !self.kept {
-            self.registry.lock().active.retain(|listed| !Arc::ptr_eq(listed, &self.listed));
+        if self.kept {
+            return;
+        }
+        // Under the lock, so that nobody becomes a user of what is unregistered.
+        let mut sockets = self.registry.lock();
+        if self.listed.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            sockets.active.retain(|listed| !Arc::ptr_eq(listed, &self.listed));
         }
     }
 }
@@ -324,6 +338,20 @@ mod tests {
         drop((socket, registration));
         assert!(registry.export().is_empty());
         refused(address);
+    }
+
+    /// The first loop that ended took the socket from the next generation.
+    #[test]
+    fn a_listener_is_registered_until_the_last_who_accepts_from_it_has_ended() {
+        let registry = Registry::default();
+        let socket = listener();
+        registry.enter(key(0), &socket, None, false).unwrap().keep();
+        let loops = [(); 3].map(|()| registry.registration(socket.as_fd()).unwrap().unwrap());
+        for (ended, registration) in loops.into_iter().enumerate() {
+            assert_eq!(registry.export().len(), 1, "{ended} have ended");
+            drop(registration);
+        }
+        assert!(registry.export().is_empty());
     }
 
     #[test]
