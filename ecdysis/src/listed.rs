@@ -162,8 +162,9 @@ impl Listed {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
     }
 
-    /// Undoes what a successor that has failed has made of it.
+    /// Undoes what a successor that has failed has made of it, and said of it.
     pub(crate) fn take_back(&self) {
+        self.set_unwanted(false);
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
         // This library may have come to need it otherwise meanwhile.
         let needed = self.manner().filter(|manner| *manner == Manner::NonBlocking);

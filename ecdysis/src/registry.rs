@@ -412,6 +412,21 @@ mod tests {
         assert!(!other.listed.unwanted());
     }
 
+    /// It was taken for one that nobody wants, at a stop long after.
+    #[test]
+    fn what_a_successor_that_failed_did_not_want_is_wanted_again() {
+        let registry = Registry::default();
+        let socket = listener();
+        let ours = registry.enter(key(1), &socket, None, false).unwrap();
+        registry.export();
+        registry.mark(0, false);
+        registry.take_back();
+        assert!(!ours.listed.unwanted());
+        // Nor does anything count that is heard of it later.
+        registry.mark(0, false);
+        assert!(!ours.listed.unwanted());
+    }
+
     fn nonblocking(socket: impl AsFd) -> bool {
         fd::is_nonblocking(socket).unwrap()
     }
