@@ -319,7 +319,11 @@ impl Course {
         self.registry.take_back();
         // A failing system call of ours may have left the gate shut.
         self.watch.advance(Phase::HandingOff, Phase::Serving);
-        if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
+        // One that runs the published crate writes the file before it says ready.
+        let is_its = |file: &PidFile| {
+            report.handed_off.is_some() || report.successor.is_some_and(|pid| file.names(pid))
+        };
+        if let Some(pid_file) = self.pid_file.as_ref().filter(|file| is_its(file)) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {
                 tracing::error!(%error, "cannot write our pid to the PID file again");
