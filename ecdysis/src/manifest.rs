@@ -36,6 +36,10 @@ const VERSION: u16 = 1;
 /// No manifest is larger; more is not believed.
 const MOST: usize = 16 << 20;
 
+/// How many descriptors it may name: the place of each must be a `u16` when the
+/// reader speaks of it.
+const MOST_SOCKETS: usize = 1 << 16;
+
 /// What the predecessor tells.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Manifest {
@@ -144,6 +148,11 @@ pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
     bytes
 }
 
+/// Whether a reader would take a manifest of so many sockets and bytes.
+pub(crate) fn fits(sockets: usize, length: usize) -> bool {
+    sockets <= MOST_SOCKETS && length <= MOST
+}
+
 /// Reads a manifest from the beginning of `bytes`; `ended` says that no more
 /// will come.
 pub(crate) fn decode(bytes: &[u8], ended: bool) -> Result<Decoded, Malformed> {
@@ -160,6 +169,10 @@ pub(crate) fn decode(bytes: &[u8], ended: bool) -> Result<Decoded, Malformed> {
 
 fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let count = reader.length()?;
+    let too_many = Stop::Malformed("it has more than 65536 sockets");
+    if count > MOST_SOCKETS {
+        return Err(too_many);
+    }
     let mut sockets = Vec::new();
     for _ in 0..count {
         let number = i32::from_le_bytes(reader.array()?);
@@ -181,6 +194,9 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let body: Body = serde_json::from_slice(reader.take(length)?)
         .map_err(|_| Stop::Malformed("its body is not what version 1 says"))?;
     let Body { generation, sockets, ancestors, ignored } = body;
+    if sockets.len() > MOST_SOCKETS {
+        return Err(too_many);
+    }
     let manifest = Manifest { generation, sockets, ancestors, ignored };
     Ok(Decoded::Whole(manifest, Dialect::Ours, reader.at))
 }

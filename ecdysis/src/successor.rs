@@ -16,7 +16,7 @@ use nix::unistd::{pipe2, read, write};
 use crate::environ::{Binding, Handoff, passes_on};
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::listed::Listed;
-use crate::manifest::{Ancestor, Manifest, Passed, encode};
+use crate::manifest::{Ancestor, Manifest, Passed, encode, fits};
 use crate::program::{Program, c_string};
 use crate::protocol::{Listener, Seen, Word};
 use crate::socket::SocketKey;
@@ -68,7 +68,15 @@ impl Successor {
     /// Starts it. When this returns it has called exec; the manifest is under way.
     ///
     /// The caller's thread must refuse SIGPIPE ([`fd::refuse_sigpipe`]).
+    ///
+    /// # Errors
+    /// `TooManySockets` before anything is started; those of the system calls.
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, UpgradeError> {
+        let manifest = manifest(launch);
+        let (count, manifest) = (manifest.sockets.len(), encode(&manifest));
+        if !fits(count, manifest.len()) {
+            return Err(UpgradeErrorKind::TooManySockets(count).into());
+        }
         let (its_words, words) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         fd::set_nonblocking(&words, true)?;
@@ -98,7 +106,7 @@ impl Successor {
         // it has been started, can do without us: if we are killed now, it
         // still learns what it holds. (A pipe takes 64 KiB; what is beyond
         // that follows while it reads.)
-        let mut words = Words { pipe: Some(words), unsent: encode(&manifest(launch)) };
+        let mut words = Words { pipe: Some(words), unsent: manifest };
         words.send()?;
         let child = spawn::spawn(&program).map_err(|error| {
             let program = launch.program.path.clone();
@@ -244,4 +252,41 @@ fn environment(launch: &Launch<'_>, handoff: &Handoff) -> io::Result<Vec<std::ff
             c_string(variable)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn start(script: &str, listed: Listed, count: usize) -> Result<Successor, UpgradeError> {
+        let mut program = Program::from_arguments(vec![], Path::new("/"), None, PathBuf::new());
+        program.path("/bin/sh").arguments(["-c", script]);
+        let listed = Arc::new(listed);
+        Successor::start(&Launch {
+            program: &program,
+            environment: Vec::new(),
+            sockets: &vec![listed; count],
+            state: None,
+            generation: 1,
+            ancestors: Vec::new(),
+            ignored: &[],
+        })
+    }
+
+    fn listed(name: &str) -> Listed {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let key = SocketKey::Named { name: name.to_owned() };
+        Listed::new(Passed::new(0, key), null.into(), false, Arc::default())
+    }
+
+    /// The places of those past 65 536 were cut off, and the sockets closed.
+    #[test]
+    fn what_no_manifest_can_name_is_an_error_before_anything_is_started() {
+        for (count, length) in [(65_537, 1), (20_000, 1000)] {
+            let error = start("", listed(&"x".repeat(length)), count).unwrap_err();
+            assert_eq!(*error.kind(), UpgradeErrorKind::TooManySockets(count));
+        }
+    }
 }

@@ -258,6 +258,16 @@ fn scope_ids_survive() {
 }
 
 #[test]
+fn more_sockets_than_have_a_place_are_refused() {
+    let sockets = |count| vec![Passed::new(9, tcp("127.0.0.1:80")); count];
+    let manifest = Manifest { sockets: sockets(65_536), ..Manifest::default() };
+    assert_eq!(whole(&encode(&manifest)), manifest);
+    let manifest = Manifest { sockets: sockets(65_537), ..Manifest::default() };
+    let refused = Err(Malformed("it has more than 65536 sockets"));
+    assert_eq!(decode(&encode(&manifest), false), refused);
+}
+
+#[test]
 fn an_absurd_length_is_refused_at_once() {
     assert_eq!(decode(&[0xff; 8], false), Err(Malformed("a length in it is absurd")));
 }
