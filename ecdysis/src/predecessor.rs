@@ -95,9 +95,10 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
 pub(crate) struct Tell(Weak<OwnedFd>);
 
 impl Tell {
-    /// Tells it, if it still keeps the sockets. One that cannot be told is gone.
-    pub(crate) fn say(&self, later: &[Later]) {
-        let Some(ready) = self.0.upgrade() else { return };
+    /// Tells it, if it still keeps the sockets. One that cannot be told is gone, or
+    /// has let go of them: false.
+    pub(crate) fn say(&self, later: &[Later]) -> bool {
+        let Some(ready) = self.0.upgrade() else { return false };
         let bytes: Vec<u8> = later.iter().flat_map(|later| later.bytes()).collect();
         // A thread of its own, because it must refuse SIGPIPE for good.
         let tell = move || {
@@ -106,10 +107,12 @@ impl Tell {
         };
         let told = thread::Builder::new().name("ecdysis-tell".to_owned()).spawn(tell);
         match told.map(thread::JoinHandle::join) {
+            Ok(Ok(Ok(()))) => return true,
             Err(error) => tracing::warn!(%error, "cannot tell the predecessor"),
             Ok(Ok(Err(error))) => tracing::debug!(%error, "the predecessor is gone"),
-            Ok(Ok(Ok(())) | Err(_)) => {}
+            Ok(Err(_)) => {}
         }
+        false
     }
 }
 
@@ -242,5 +245,26 @@ impl Predecessor {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    use super::*;
+
+    #[test]
+    fn who_tells_a_predecessor_knows_whether_it_can_hear() {
+        let (its, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let ours = Arc::new(ours);
+        let tell = Tell(Arc::downgrade(&ours));
+        assert!(tell.say(&[Later::Stopping]));
+        drop(its);
+        assert!(!tell.say(&[Later::Stopping]));
+        drop(ours);
+        assert!(!tell.say(&[Later::Stopping]));
+        assert!(!Tell::default().say(&[Later::Stopping]));
     }
 }

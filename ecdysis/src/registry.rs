@@ -13,8 +13,9 @@ use crate::socket::{SocketKey, same_socket};
 use crate::sys::quiesce;
 use crate::unix_path::Inode;
 
-/// Told that this process wants the socket in this place of its manifest.
-type Tell = Box<dyn Fn(u16) + Send>;
+/// Told that this process wants the socket in this place of its manifest. Whether
+/// the predecessor can still be told.
+type Tell = Box<dyn Fn(u16) -> bool + Send>;
 
 #[derive(Default)]
 struct Sockets {
@@ -70,8 +71,14 @@ impl Registry {
         };
         let fd = sockets.inherited[at].1.fd.try_clone()?;
         let (place, listed) = sockets.inherited.remove(at);
-        if let Some(tell) = &sockets.tell {
-            tell(place);
+        if let Some(tell) = &sockets.tell
+            && !tell(place)
+        {
+            // It has let go, and empties and closes what nobody wanted, or has:
+            // the socket hears nobody any more. So it is as if we had come a moment
+            // later, when what is not claimed is closed here, too.
+            tracing::info!(?key, "too late for an inherited socket, which nobody had asked for");
+            return Ok(None);
         }
         sockets.active.push(Arc::clone(&listed));
         Ok(Some((fd, self.used(listed))))
@@ -169,7 +176,7 @@ impl Registry {
     /// The places of what was inherited and not claimed. It can be claimed until
     /// [`Self::close_unclaimed`]; `tell` hears of it then. Sockets of unknown
     /// kinds are kept, for a later generation that may know them.
-    pub(crate) fn disclaim(&self, tell: impl Fn(u16) + Send + 'static) -> Vec<u16> {
+    pub(crate) fn disclaim(&self, tell: impl Fn(u16) -> bool + Send + 'static) -> Vec<u16> {
         let mut sockets = self.lock();
         let (foreign, unclaimed): (Vec<_>, Vec<_>) = std::mem::take(&mut sockets.inherited)
             .into_iter()
@@ -374,7 +381,7 @@ mod tests {
             passed(foreign.clone(), listener()),
             passed(key(1), listener()),
         ]);
-        registry.disclaim(|_| {});
+        registry.disclaim(|_| true);
         registry.close_unclaimed();
         let keys: Vec<_> = registry.export().iter().map(|listed| listed.key.clone()).collect();
         assert_eq!(keys, [foreign]);
@@ -387,12 +394,24 @@ mod tests {
         );
         let _claimed = registry.claim(&key(1)).unwrap().unwrap();
         let (said, heard) = mpsc::channel();
-        let unclaimed = registry.disclaim(move |place| said.send(place).unwrap());
+        let unclaimed = registry.disclaim(move |place| said.send(place).is_ok());
         assert_eq!(unclaimed, [1, 2]);
         let _late = registry.claim(&key(3)).unwrap().unwrap();
         registry.close_unclaimed();
         assert!(registry.claim(&key(2)).unwrap().is_none());
         assert_eq!(heard.iter().collect::<Vec<_>>(), [2]);
+    }
+
+    /// It was handed out though the predecessor had made it deaf: nobody could
+    /// connect, and nobody was told.
+    #[test]
+    fn what_the_predecessor_has_let_go_of_is_not_handed_out_and_not_kept() {
+        let socket = listener();
+        let address = socket.local_addr().unwrap();
+        let registry = Registry::inheriting(vec![passed(key(1), socket)]);
+        registry.disclaim(|_| false);
+        assert!(registry.claim(&key(1)).unwrap().is_none());
+        refused(address);
     }
 
     #[test]

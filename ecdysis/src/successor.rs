@@ -170,9 +170,12 @@ impl Successor {
         self.child.kill()
     }
 
-    /// Lets it go its own way: it has succeeded us.
-    pub(crate) fn let_go(self) {
+    /// Lets it go its own way: it has succeeded us. What it has still said; it
+    /// cannot say more.
+    pub(crate) fn let_go(mut self) -> Vec<Seen> {
+        let said = self.listen();
         self.child.let_go();
+        said.unwrap_or_default()
     }
 
     /// What it has said since the last time.
@@ -259,6 +262,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::manifest::Dialect;
+    use crate::protocol::Later;
 
     fn start(script: &str, listed: Listed, count: usize) -> Result<Successor, UpgradeError> {
         let mut program = Program::from_arguments(vec![], Path::new("/"), None, PathBuf::new());
@@ -279,6 +284,20 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let key = SocketKey::Named { name: name.to_owned() };
         Listed::new(Passed::new(0, key), null.into(), false, Arc::default())
+    }
+
+    /// What was said while the last hooks ran was lost, and the socket closed.
+    #[test]
+    fn what_is_said_at_the_last_moment_is_heard() {
+        let script = r"printf 'OKe\001W\007\000' >&4";
+        let successor = start(script, listed("x"), 1).unwrap();
+        let pid = nix::unistd::Pid::from_raw(successor.pid().cast_signed());
+        let mut ready = [PollFd::new(successor.ready.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ready, PollTimeout::NONE).unwrap();
+        let said = successor.let_go();
+        nix::sys::wait::waitpid(pid, None).unwrap();
+        let wants = Later::Wants { place: 7, wanted: true };
+        assert_eq!(said[..2], [Seen::Ready(Dialect::Ours), Seen::Later(wants)]);
     }
 
     /// The places of those past 65 536 were cut off, and the sockets closed.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::listed::Tenure;
+use crate::manifest::Dialect;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::Prepared;
 use crate::predecessor::Predecessor;
@@ -65,7 +66,10 @@ impl Join {
     /// predecessor hears of that.
     fn disclaim(&self) -> Vec<u16> {
         let tell = self.predecessor.tell();
-        self.registry.disclaim(move |place| tell.say(&[Later::Wants { place, wanted: true }]))
+        // One that runs the published crate has no ear for it, and makes nothing deaf.
+        let published = self.predecessor.dialect() == Dialect::Published;
+        self.registry
+            .disclaim(move |place| published || tell.say(&[Later::Wants { place, wanted: true }]))
     }
 
     /// Returns when this process is settled. No error can stop it: a

@@ -25,7 +25,7 @@ use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::program::Program;
-use crate::protocol::{Do, Leaving, Seen, Then, Verdict, Word};
+use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word};
 use crate::registry::Registry;
 use crate::report::UpgradeReport;
 use crate::spare::{Spares, used_up};
@@ -222,7 +222,11 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
     course.observe(Stage::Decided(&report));
     match (&report.outcome, successor) {
         (Ok(()), Some(successor)) => {
-            successor.let_go();
+            for said in successor.let_go() {
+                if let Seen::Later(Later::Wants { place, wanted }) = said {
+                    course.registry.mark(place, wanted);
+                }
+            }
             course.registry.set_tenure(Tenure::Successor);
             course.registry.clear();
             course.watch.set(Phase::Draining);
