@@ -4,7 +4,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -183,26 +182,10 @@ impl Listed {
             Tenure::Ours => true,
             Tenure::Successor => self.unwanted(),
         };
-        if let (true, Some(path), Some(inode)) = (ours && !self.lent(), self.path(), self.inode)
+        if let (true, Some(path), Some(inode)) = (ours && !self.lent(), self.key.path(), self.inode)
             && let Err(error) = unlink_if(path, inode)
         {
             tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
-        }
-    }
-
-    fn path(&self) -> Option<&PathBuf> {
-        match &self.key {
-            SocketKey::Unix { path }
-            | SocketKey::UnixSeqpacket { path }
-            | SocketKey::UnixDatagram { path } => path.as_ref(),
-            SocketKey::Tcp { .. }
-            | SocketKey::Udp { .. }
-            | SocketKey::UnixAbstract { .. }
-            | SocketKey::UnixSeqpacketAbstract { .. }
-            | SocketKey::UnixDatagramPair { .. }
-            | SocketKey::Named { .. }
-            | SocketKey::State
-            | SocketKey::Foreign(_) => None,
         }
     }
 
