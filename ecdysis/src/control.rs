@@ -231,6 +231,7 @@ impl From<&UpgradeReport> for Answer {
                 | UpgradeErrorKind::ReadyPipeClosed
                 | UpgradeErrorKind::Garbage
                 | UpgradeErrorKind::State
+                | UpgradeErrorKind::TooManySockets(_)
                 | UpgradeErrorKind::Succeeded
                 | UpgradeErrorKind::System,
             ) => Outcome::Failed,

@@ -14,18 +14,20 @@ use crate::ancestors;
 use crate::counters::{Counters, Counts};
 use crate::drain::{Connections, Drained};
 use crate::error::UpgradeError;
+use crate::listed::Tenure;
 use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::predecessor::{self, Inheritance, Predecessor, Tell};
 use crate::program::Program;
 use crate::protocol::{Later, Then};
-use crate::registry::{Registry, Tenure};
+use crate::registry::Registry;
 use crate::report::UpgradeReport;
 use crate::socket::SocketKey;
 use crate::spare::Spares;
 use crate::state::{self, State, StateMaker};
 use crate::sys::child::Kin;
+use crate::sys::signals;
 use crate::takeover::{Join, Settled, commit};
 use crate::upgrade::{self, Course, Observer, Requests, Signals, Stage};
 
@@ -63,8 +65,10 @@ pub struct Ecdysis {
     generation: u64,
     predecessor: Mutex<Option<Predecessor>>,
     tell: Mutex<Tell>,
-    is_child: bool,
+    pub(crate) is_child: bool,
     ancestors: Vec<Ancestor>,
+    /// Signals that are ignored until this process is settled.
+    ignored: Vec<i32>,
     program: Program,
     ready_deadline: Duration,
     probation: Duration,
@@ -119,7 +123,10 @@ impl Ecdysis {
         let inherited = predecessor::find(lookup)?;
         let mut this = Self::first(lookup);
         this.requests = Some(Arc::new(Requests::new()?));
-        if let Some(Inheritance { predecessor, generation, sockets, ancestors }) = inherited {
+        if let Some(inheritance) = inherited {
+            let Inheritance { predecessor, generation, sockets, ancestors, ignored } = inheritance;
+            signals::mark(&ignored);
+            this.ignored = ignored;
             this.registry = Registry::inheriting(sockets);
             // Where nobody serves before us, nobody can be disturbed by our
             // serving; here somebody does.
@@ -151,6 +158,7 @@ impl Ecdysis {
             tell: Mutex::default(),
             is_child: false,
             ancestors: Vec::new(),
+            ignored: Vec::new(),
             program,
             ready_deadline: READY_DEADLINE,
             probation: PROBATION,
@@ -437,7 +445,7 @@ impl Ecdysis {
             return Ok(());
         };
         let (registry, watch) = (self.registry.clone(), self.watch.clone());
-        let join = Join::new(registry, watch, pid_file, predecessor);
+        let join = Join::new(registry, watch, pid_file, predecessor, self.ignored.clone());
         let (ancestors, most) = (self.ancestors.clone(), self.most_draining);
         let done = Arc::clone(&self.settled);
         thread::Builder::new().name("ecdysis-join".to_owned()).spawn(move || {

@@ -18,9 +18,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::accept::{Backoff, Failure};
 use crate::counters::Counters;
 use crate::ecdysis::Ecdysis;
+use crate::listed::Manner;
 use crate::phase::{Gate, Listening};
 use crate::quiesce::{Next, Quiesce, admit};
-use crate::registry::{Manner, Registration};
+use crate::registry::Registration;
 use crate::socket::Listener;
 
 /// A listener that connections can be taken from.
@@ -91,7 +92,8 @@ impl Wake for WakeUp {
 
 impl Ecdysis {
     /// The connections of a listener, as they come. A listener of this process
-    /// is registered until the loop ends, or is dropped.
+    /// is registered until the loop ends, or is dropped; if several loops take from
+    /// clones of one listener, then the last of them.
     ///
     /// # Errors
     /// Those of eventfd(2) and fcntl(2).

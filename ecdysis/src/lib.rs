@@ -146,6 +146,7 @@ mod unix_path;
 mod socket;
 mod environ;
 mod manifest;
+mod listed;
 mod registry;
 mod quiesce;
 mod protocol;

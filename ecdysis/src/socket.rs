@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,23 @@ impl SocketKey {
     /// The key of a UDP socket.
     pub(crate) fn udp(address: SocketAddr) -> Self {
         Self::Udp { address: comparable(address) }
+    }
+
+    /// The path that it is bound to.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix { path } | Self::UnixSeqpacket { path } | Self::UnixDatagram { path } => {
+                path.as_deref()
+            }
+            Self::Tcp { .. }
+            | Self::Udp { .. }
+            | Self::UnixAbstract { .. }
+            | Self::UnixSeqpacketAbstract { .. }
+            | Self::UnixDatagramPair { .. }
+            | Self::Named { .. }
+            | Self::State
+            | Self::Foreign(_) => None,
+        }
     }
 
     /// Whether there may be a queue of connections that closing it would reset.

@@ -15,13 +15,13 @@ use nix::unistd::{pipe2, read, write};
 
 use crate::environ::{Binding, Handoff, passes_on};
 use crate::error::{UpgradeError, UpgradeErrorKind};
-use crate::manifest::{Ancestor, Manifest, Passed, encode};
+use crate::listed::Listed;
+use crate::manifest::{Ancestor, Manifest, Passed, encode, fits};
 use crate::program::{Program, c_string};
 use crate::protocol::{Listener, Seen, Word};
-use crate::registry::Listed;
 use crate::socket::SocketKey;
 use crate::sys::child::{Child, Kin};
-use crate::sys::{fd, spawn};
+use crate::sys::{fd, signals, spawn};
 
 /// Where the pipes and the first socket are in the successor.
 const MANIFEST_AT: i32 = spawn::FIRST;
@@ -70,7 +70,15 @@ impl Successor {
     /// Starts it. When this returns it has called exec; the manifest is under way.
     ///
     /// The caller's thread must refuse SIGPIPE ([`fd::refuse_sigpipe`]).
+    ///
+    /// # Errors
+    /// `TooManySockets` before anything is started; those of the system calls.
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, UpgradeError> {
+        let manifest = manifest(launch);
+        let (count, manifest) = (manifest.sockets.len(), encode(&manifest));
+        if !fits(count, manifest.len()) {
+            return Err(UpgradeErrorKind::TooManySockets(count).into());
+        }
         let (its_words, words) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         fd::set_nonblocking(&words, true)?;
@@ -101,7 +109,7 @@ impl Successor {
         // it has been started, can do without us: if we are killed now, it
         // still learns what it holds. (A pipe takes 64 KiB; what is beyond
         // that follows while it reads.)
-        let mut words = Words { pipe: Some(words), unsent: encode(&manifest(launch)) };
+        let mut words = Words { pipe: Some(words), unsent: manifest };
         words.send()?;
         let child = spawn::spawn(&program).map_err(|error| {
             let program = launch.program.path.clone();
@@ -150,7 +158,7 @@ impl Successor {
         // not serve. But what a process says that was told to stop, or is
         // settled, counts, even if it has ended before we could listen.
         let mut seen = self.listen()?;
-        seen.retain(|seen| !matches!(seen, Seen::Ready(_) | Seen::Garbage));
+        seen.retain(|seen| !matches!(seen, Seen::Ready(_) | Seen::Paused | Seen::Garbage));
         seen.push(Seen::Died);
         Ok(seen)
     }
@@ -165,9 +173,12 @@ impl Successor {
         self.child.kill()
     }
 
-    /// Lets it go its own way: it has succeeded us.
-    pub(crate) fn let_go(self) {
+    /// Lets it go its own way: it has succeeded us. What it has still said; it
+    /// cannot say more.
+    pub(crate) fn let_go(mut self) -> Vec<Seen> {
+        let said = self.listen();
         self.child.let_go();
+        said.unwrap_or_default()
     }
 
     /// What it has said since the last time.
@@ -181,7 +192,10 @@ impl Successor {
                     seen.extend(self.listener.end());
                 }
                 Ok(count) => seen.extend(self.listener.hear(&buffer[..count])),
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => {
+                    seen.extend(self.listener.pause());
+                    break;
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -217,13 +231,16 @@ fn manifest(launch: &Launch<'_>) -> Manifest {
         .zip(&mut numbers)
         .map(|(listed, number)| listed.passed_as(number))
         .collect();
-    sockets.extend(launch.state.iter().zip(numbers).map(|(_, number)| Passed {
-        number,
-        key: SocketKey::State,
-        inode: None,
-        lent: false,
-    }));
-    Manifest { generation: launch.generation, sockets, ancestors: launch.ancestors.clone() }
+    let state = launch.state.iter().zip(numbers);
+    sockets.extend(state.map(|(_, number)| Passed::new(number, SocketKey::State)));
+    // What we ignore ourselves crosses exec by itself, and for good.
+    let ignored = launch.ignored.iter().copied().filter(|signal| !signals::is_ignored(*signal));
+    Manifest {
+        generation: launch.generation,
+        sockets,
+        ancestors: launch.ancestors.clone(),
+        ignored: ignored.collect(),
+    }
 }
 
 /// Our own environment, without what was meant for us alone, with what is
@@ -241,4 +258,58 @@ fn environment(launch: &Launch<'_>, handoff: &Handoff) -> io::Result<Vec<std::ff
             c_string(variable)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::manifest::Dialect;
+    use crate::protocol::Later;
+
+    fn start(script: &str, listed: Listed, count: usize) -> Result<Successor, UpgradeError> {
+        let mut program = Program::from_arguments(vec![], Path::new("/"), None, PathBuf::new());
+        program.path("/bin/sh").arguments(["-c", script]);
+        let listed = Arc::new(listed);
+        Successor::start(&Launch {
+            program: &program,
+            environment: Vec::new(),
+            sockets: &vec![listed; count],
+            state: None,
+            generation: 1,
+            ancestors: Vec::new(),
+            ignored: &[],
+            kin: Kin::Child,
+        })
+    }
+
+    fn listed(name: &str) -> Listed {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let key = SocketKey::Named { name: name.to_owned() };
+        Listed::new(Passed::new(0, key), null.into(), false, Arc::default())
+    }
+
+    /// What was said while the last hooks ran was lost, and the socket closed.
+    #[test]
+    fn what_is_said_at_the_last_moment_is_heard() {
+        let script = r"printf 'OKe\001W\007\000' >&4";
+        let successor = start(script, listed("x"), 1).unwrap();
+        let pid = nix::unistd::Pid::from_raw(successor.pid().cast_signed());
+        let mut ready = [PollFd::new(successor.ready.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ready, PollTimeout::NONE).unwrap();
+        let said = successor.let_go();
+        nix::sys::wait::waitpid(pid, None).unwrap();
+        let wants = Later::Wants { place: 7, wanted: true };
+        assert_eq!(said[..2], [Seen::Ready(Dialect::Ours), Seen::Later(wants)]);
+    }
+
+    /// The places of those past 65 536 were cut off, and the sockets closed.
+    #[test]
+    fn what_no_manifest_can_name_is_an_error_before_anything_is_started() {
+        for (count, length) in [(65_537, 1), (20_000, 1000)] {
+            let error = start("", listed(&"x".repeat(length)), count).unwrap_err();
+            assert_eq!(*error.kind(), UpgradeErrorKind::TooManySockets(count));
+        }
+    }
 }

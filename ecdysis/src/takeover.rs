@@ -4,12 +4,14 @@
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use crate::listed::Tenure;
+use crate::manifest::Dialect;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::Prepared;
 use crate::predecessor::Predecessor;
 use crate::protocol::{Act, Heard, Joining, Later, Then};
-use crate::registry::{Registry, Tenure};
-use crate::sys::fd;
+use crate::registry::Registry;
+use crate::sys::{fd, signals};
 
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub(crate) struct Join {
     /// Places in the manifest.
     unwanted: Vec<u16>,
     predecessor: Predecessor,
+    /// Signals that are ignored until we are settled.
+    ignored: Vec<i32>,
 }
 
 impl Join {
@@ -50,8 +54,10 @@ impl Join {
         watch: Watch,
         pid_file: Option<Prepared>,
         predecessor: Predecessor,
+        ignored: Vec<i32>,
     ) -> Self {
-        let mut join = Self { registry, watch, pid_file, unwanted: Vec::new(), predecessor };
+        let unwanted = Vec::new();
+        let mut join = Self { registry, watch, pid_file, unwanted, predecessor, ignored };
         join.unwanted = join.disclaim();
         join
     }
@@ -60,7 +66,10 @@ impl Join {
     /// predecessor hears of that.
     fn disclaim(&self) -> Vec<u16> {
         let tell = self.predecessor.tell();
-        self.registry.disclaim(move |place| tell.say(&[Later::Wants { place, wanted: true }]))
+        // One that runs the published crate has no ear for it, and makes nothing deaf.
+        let published = self.predecessor.dialect() == Dialect::Published;
+        self.registry
+            .disclaim(move |place| published || tell.say(&[Later::Wants { place, wanted: true }]))
     }
 
     /// Returns when this process is settled. No error can stop it: a
@@ -89,6 +98,8 @@ impl Join {
                     Act::Settle(then) => {
                         self.registry.close_unclaimed();
                         self.registry.set_tenure(Tenure::Ours);
+                        // An application that handles one of them does by now.
+                        signals::let_in(&self.ignored);
                         return then;
                     }
                 }

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
@@ -178,6 +178,15 @@ pub(crate) fn bind_abstract(kind: Kind, name: &[u8], options: &UnixOptions) -> i
 pub(crate) fn inode_of(path: &Path) -> io::Result<Inode> {
     let metadata = fs::symlink_metadata(path).map_err(|error| at_path("look at", path, error))?;
     Ok(Inode::of(&metadata))
+}
+
+/// The inode of the socket file at `path`, if that is what `socket` was bound to,
+/// as far as its own address tells; for a socket of which nobody has said it.
+pub(crate) fn inode_of_bound(socket: impl AsFd, path: &Path) -> Option<Inode> {
+    let address = SockRef::from(&socket).local_addr().ok()?;
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let agree = address.as_pathname() == Some(path) && metadata.file_type().is_socket();
+    agree.then(|| Inode::of(&metadata))
 }
 
 /// Removes the file at `path` if it is still `inode`, and leaves anything else

@@ -20,12 +20,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::ancestors;
 use crate::counters::Counters;
 use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::listed::Tenure;
 use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::program::Program;
-use crate::protocol::{Do, Leaving, Seen, Then, Verdict, Word};
-use crate::registry::{Registry, Tenure};
+use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word};
+use crate::registry::Registry;
 use crate::report::UpgradeReport;
 use crate::spare::{Spares, used_up};
 use crate::state::{self, StateMaker};
@@ -224,7 +225,11 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
     course.observe(Stage::Decided(&report));
     match (&report.outcome, successor) {
         (Ok(()), Some(successor)) => {
-            successor.let_go();
+            for said in successor.let_go() {
+                if let Seen::Later(Later::Wants { place, wanted }) = said {
+                    course.registry.mark(place, wanted);
+                }
+            }
             course.registry.set_tenure(Tenure::Successor);
             course.registry.clear();
             course.watch.set(Phase::Draining);
@@ -318,11 +323,15 @@ impl Course {
 
     /// Nothing has changed, as far as anybody can see.
     fn serve_again(&self, report: &UpgradeReport) {
-        // What the successor has made of the flags that we share with it.
-        self.registry.assert_flags();
+        // What the successor has made of what we share with it.
+        self.registry.take_back();
         // A failing system call of ours may have left the gate shut.
         self.watch.advance(Phase::HandingOff, Phase::Serving);
-        if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
+        // One that runs the published crate writes the file before it says ready.
+        let is_its = |file: &PidFile| {
+            report.handed_off.is_some() || report.successor.is_some_and(|pid| file.names(pid))
+        };
+        if let Some(pid_file) = self.pid_file.as_ref().filter(|file| is_its(file)) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {
                 tracing::error!(%error, "cannot write our pid to the PID file again");
@@ -386,7 +395,7 @@ impl Drive<'_> {
                 self.course.observe(Stage::HandedOff);
             }
             Do::AcceptAgain => {
-                self.course.registry.assert_flags();
+                self.course.registry.take_back();
                 self.course.watch.set(Phase::Serving);
             }
             Do::Say(word) => {

@@ -7,5 +7,6 @@
 
 pub(crate) mod fd;
 pub(crate) mod child;
+pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod quiesce;

@@ -17,9 +17,9 @@ use super::trigger::{Triggers, Wish};
 use super::upgrader::{TokioEcdysisUpgradeResult, Upgrader};
 use crate::control::Command;
 use crate::ecdysis::Ecdysis;
+use crate::listed::Manner;
 use crate::phase::Phase;
 use crate::program::Program;
-use crate::registry::Manner;
 use crate::report::UpgradeReport;
 #[cfg(feature = "systemd_notify")]
 use crate::sys::child::Kin;

@@ -22,3 +22,4 @@ mod descriptors;
 mod bequest;
 mod manners;
 mod later_versions;
+mod earlier_versions;
