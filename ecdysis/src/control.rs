@@ -232,6 +232,7 @@ impl From<&UpgradeReport> for Answer {
                 | UpgradeErrorKind::Garbage
                 | UpgradeErrorKind::State
                 | UpgradeErrorKind::Succeeded
+                | UpgradeErrorKind::InHook
                 | UpgradeErrorKind::System,
             ) => Outcome::Failed,
         };

@@ -13,20 +13,22 @@ use std::time::Duration;
 use crate::ancestors;
 use crate::counters::{Counters, Counts};
 use crate::drain::{Connections, Drained};
-use crate::error::UpgradeError;
+use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::hook;
 use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::predecessor::{self, Inheritance, Predecessor, Tell};
 use crate::program::Program;
-use crate::protocol::{Later, Then};
-use crate::registry::{Registry, Tenure};
+use crate::protocol::Then;
+use crate::registry::Registry;
 use crate::report::UpgradeReport;
+use crate::requests::Requests;
 use crate::socket::SocketKey;
 use crate::spare::Spares;
 use crate::state::{self, State, StateMaker};
 use crate::takeover::{Join, Settled, commit};
-use crate::upgrade::{self, Course, Observer, Requests, Signals, Stage};
+use crate::upgrade::{self, Course, Observer, Signals, Stage};
 
 /// How long a successor may take until it is ready. It costs the predecessor
 /// nothing to wait, so only a successor that will never be ready should meet
@@ -61,7 +63,7 @@ pub struct Ecdysis {
     connections: Connections,
     generation: u64,
     predecessor: Mutex<Option<Predecessor>>,
-    tell: Mutex<Tell>,
+    tell: Tell,
     is_child: bool,
     ancestors: Vec<Ancestor>,
     program: Program,
@@ -123,7 +125,7 @@ impl Ecdysis {
             this.watch = Watch::new(Phase::Starting);
             this.generation = generation;
             this.ancestors = ancestors;
-            this.tell = Mutex::new(predecessor.tell());
+            this.tell = predecessor.tell();
             this.predecessor = Mutex::new(Some(predecessor));
             this.is_child = true;
         }
@@ -145,7 +147,7 @@ impl Ecdysis {
             connections: Connections::default(),
             generation: 0,
             predecessor: Mutex::default(),
-            tell: Mutex::default(),
+            tell: Tell::default(),
             is_child: false,
             ancestors: Vec::new(),
             program,
@@ -269,7 +271,9 @@ impl Ecdysis {
     }
 
     /// Has every upgrade of this process reported, completed or failed, or
-    /// refused. `hook` is called on the upgrade's thread, which waits for it.
+    /// refused. `hook` is called on the upgrade's thread, which waits for it; so it
+    /// cannot wait for an upgrade itself ([`UpgradeErrorKind::InHook`]), and
+    /// [`Self::quit`] returns at once in it.
     pub fn on_upgrade(&mut self, hook: impl Fn(&UpgradeReport) + Send + Sync + 'static) {
         self.observers.push(Arc::new(move |stage| {
             if let Stage::Decided(report) = stage {
@@ -279,9 +283,10 @@ impl Ecdysis {
     }
 
     /// Has `hook` told of every change of phase. It is called by whichever
-    /// thread changes it, which waits for it.
+    /// thread changes it, which waits for it; [`Self::on_upgrade`] says what it
+    /// cannot do.
     pub fn on_phase(&mut self, hook: impl Fn(Phase) + Send + Sync + 'static) {
-        self.watch.tell(Box::new(hook));
+        self.watch.tell(Arc::new(hook));
     }
 
     /// Says that this process is ready to serve. In a successor, it returns when
@@ -296,14 +301,13 @@ impl Ecdysis {
     pub fn ready(&mut self) -> io::Result<()> {
         let settled = Arc::clone(&self.settled);
         let course = self.course()?;
-        let watch = self.watch.clone();
         self.start(move |then| {
             settled.set();
             // What the predecessor was asked while it could not do it.
             match then {
                 Then::Serve => {}
                 Then::Upgrade => drop(upgrade::run(&course, std::env::vars_os().collect())),
-                Then::Stop | Then::PartialStop => watch.set(Phase::Stopping),
+                Then::Stop | Then::PartialStop => upgrade::stop(&course),
             }
         })?;
         self.watch.wait_until(|phase| phase != Phase::Starting);
@@ -329,6 +333,10 @@ impl Ecdysis {
 
     /// The same, with the whole story.
     pub fn upgrade_reported(&self) -> UpgradeReport {
+        if hook::is_called() {
+            let error = UpgradeErrorKind::InHook.into();
+            return UpgradeReport::not_started(self.generation, error);
+        }
         // Until the predecessor has let go, there would be three generations,
         // of which two believe that they are to serve.
         if self.is_child {
@@ -344,23 +352,19 @@ impl Ecdysis {
     /// nothing is passed on any more. (Other listeners of the application stay
     /// open until it drops them.) If an upgrade is under way, its successor is
     /// ended, or, if it serves already, told to stop.
+    ///
+    /// It returns when the stop has begun: here, or, if it came too late for that,
+    /// in the successor, which is told by the stop signal of this process (SIGTERM,
+    /// where none is named) if it is past hearing words. In a hook it returns at
+    /// once, and what the hook belongs to stops this process when it is over.
     pub fn quit(&self) {
-        if let Some(requests) = &self.requests {
-            requests.ask_stop();
+        match self.course() {
+            Ok(course) => upgrade::stop(&course),
+            // Nothing could ever begin here.
+            Err(_) => self.watch.set(Phase::Stopping),
         }
-        if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
-            return;
-        }
-        if self.watch.advance(Phase::Starting, Phase::Draining) {
-            // The predecessor serves, and will see us end. What we share with it
-            // is left as it is.
-            self.registry.clear();
-            return;
-        }
-        self.say_goodbye();
-        self.registry.set_tenure(Tenure::Ours);
-        self.registry.clear();
-        self.watch.set(Phase::Stopping);
+        // Who waits to upgrade this process waits in vain now.
+        self.settled.set();
     }
 
     /// Waits until every connection that was entered ([`Self::connections`]) has
@@ -371,17 +375,10 @@ impl Ecdysis {
         self.connections.drain_blocking(most)
     }
 
-    /// Asks the upgrade that is under way.
+    /// Asks the upgrade that is under way; false if it has succeeded.
     #[cfg(feature = "tokio_ecdysis")]
-    pub(crate) fn ask(&self, what: crate::protocol::Seen) {
-        if let Some(requests) = &self.requests {
-            requests.ask(what);
-        }
-    }
-
-    fn say_goodbye(&self) {
-        let tell = self.tell.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        tell.say(&[Later::Stopping]);
+    pub(crate) fn ask(&self, what: crate::protocol::Seen) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.ask(what))
     }
 
     /// Why nothing can be done here, if that is so.
@@ -410,6 +407,7 @@ impl Ecdysis {
             spares: Arc::clone(&self.spares),
             counters: self.counters.clone(),
             requests,
+            tell: self.tell.clone(),
             observers: self.observers.clone(),
         })
     }

@@ -24,6 +24,7 @@ use super::trigger::{Asked, Wish};
 use crate::drain::{Connections, Drained};
 use crate::ecdysis::Ecdysis;
 use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::hook;
 use crate::registry::{Manner, Registration};
 use crate::report::UpgradeReport;
 use crate::sockets::usual;
@@ -95,6 +96,10 @@ impl TokioEcdysis {
     /// when that has completed, it is passed on to the generation that serves
     /// then ([`UpgradeErrorKind::PassedOn`]).
     pub async fn upgrade(&self) -> UpgradeReport {
+        if hook::is_called() {
+            let error = UpgradeErrorKind::InHook.into();
+            return UpgradeReport::not_started(self.generation(), error);
+        }
         let (report, reported) = oneshot::channel();
         let asked = self.asks.send(Asked::by_call(Wish::Upgrade, Some(report)));
         let gone = |_| UpgradeError::new(UpgradeErrorKind::Stopping);

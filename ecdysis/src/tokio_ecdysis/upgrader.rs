@@ -170,7 +170,8 @@ impl Upgrader {
             owed @ None => *owed = Some(upgrade),
         }
         match &self.running {
-            Some(_) => self.process.ecdysis.ask(Seen::AskedUpgrade),
+            // If it has succeeded, that is known in a moment.
+            Some(_) => drop(self.process.ecdysis.ask(Seen::AskedUpgrade)),
             None => tracing::info!("upgrade kept until the predecessor has let go"),
         }
     }
@@ -205,8 +206,12 @@ impl Upgrader {
             }
             Some(running) => {
                 let partial = wish == Wish::PartialStop;
-                self.process.ecdysis.ask(Seen::AskedStop { partial });
-                running.stop = Some((wish, reason));
+                if self.process.ecdysis.ask(Seen::AskedStop { partial }) {
+                    running.stop = Some((wish, reason));
+                } else {
+                    // It has just been succeeded, and only its drain is left.
+                    self.process.connections().hurry();
+                }
                 running.stoppers.push(asker);
                 None
             }
@@ -342,5 +347,43 @@ async fn hear_on(mut triggers: Triggers, connections: Connections, generation: u
                 asker.report(&UpgradeReport::not_started(generation, left));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use tokio::signal::unix::SignalKind;
+
+    use super::super::builder::TokioEcdysisBuilder;
+    use super::*;
+    use crate::upgrade::Says;
+
+    #[tokio::test]
+    async fn a_stop_before_the_report_of_an_upgrade_is_delivered_is_passed_on() {
+        let mut builder = TokioEcdysisBuilder::new(SignalKind::user_defined2()).unwrap();
+        builder.stop_on_signal(SignalKind::user_defined1()).unwrap();
+        builder.set_probation(Duration::ZERO);
+        let says = Says::of(builder.program_mut());
+        let asks = builder.asks.clone();
+        let requests = Arc::clone(builder.ecdysis.requests.as_ref().unwrap());
+        let taken = Arc::new(AtomicBool::new(false));
+        let hook_taken = Arc::clone(&taken);
+        builder.on_upgrade(move |_| {
+            drop(asks.send(Asked::by_call(Wish::Stop, None)));
+            // Until the loop has taken it, while it still waits for the upgrade.
+            let mut polled = [PollFd::new(requests.wake(), PollFlags::POLLIN)];
+            let ready = poll(&mut polled, PollTimeout::from(60_000_u16)).unwrap();
+            hook_taken.store(ready == 1, Ordering::SeqCst);
+        });
+        let (process, leave) = builder.ready().unwrap();
+        let (report, left) = tokio::join!(process.upgrade(), leave);
+        report.outcome.unwrap();
+        assert!(taken.load(Ordering::SeqCst));
+        assert!(matches!(left, Ok((ExitMode::Upgrade, _))), "{left:?}");
+        assert_eq!(says.hear(), "stopped\n");
     }
 }
