@@ -278,8 +278,19 @@ impl Upgrader {
         let refused = UpgradeReport::not_started(ecdysis.generation(), stopping);
         tell(&refused, self.owed.take().into_iter().flat_map(|owed| owed.askers));
         self.triggers.close_sockets();
-        let connections = ecdysis.connections().clone();
-        tokio::spawn(hear_on(self.triggers, connections, ecdysis.generation()));
+        let refusal = match wish {
+            Wish::Upgrade | Wish::Status => UpgradeErrorKind::Succeeded,
+            Wish::Stop | Wish::PartialStop => UpgradeErrorKind::Stopping,
+        };
+        let hearing = Hearing {
+            triggers: self.triggers,
+            connections: ecdysis.connections().clone(),
+            refused: UpgradeReport::not_started(ecdysis.generation(), refusal.into()),
+            // Whoever is succeeded is not the one that systemd watches.
+            #[cfg(feature = "systemd_notify")]
+            feeder: self.feeder.filter(|_| wish != Wish::Upgrade),
+        };
+        tokio::spawn(hearing.run());
         #[cfg(feature = "systemd_notify")]
         if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take())
             && ecdysis.phase() == Phase::Stopping
@@ -336,17 +347,35 @@ fn tell(report: &UpgradeReport, askers: impl IntoIterator<Item = Asker>) {
 
 /// What a process does with requests that come while it leaves: a second stop
 /// ends the drain. The handlers stay installed for the life of the process, so
-/// without this nobody could hurry it but with SIGKILL.
-async fn hear_on(mut triggers: Triggers, connections: Connections, generation: u64) {
-    loop {
-        let Asked { wish, asker, .. } = poll_fn(|cx| triggers.poll(cx, false)).await;
-        match wish {
-            Wish::Stop | Wish::PartialStop => connections.hurry(),
-            Wish::Upgrade | Wish::Status => {
-                let left = UpgradeError::new(UpgradeErrorKind::Succeeded);
-                asker.report(&UpgradeReport::not_started(generation, left));
+/// without this nobody could hurry it but with SIGKILL. One that stops is still
+/// watched by systemd, for as long as it lives: what was not to stop with the
+/// rest is served on.
+struct Hearing {
+    triggers: Triggers,
+    connections: Connections,
+    /// What whoever asks for an upgrade is told.
+    refused: UpgradeReport,
+    #[cfg(feature = "systemd_notify")]
+    feeder: Option<super::systemd::Feeder>,
+}
+
+impl Hearing {
+    async fn run(mut self) {
+        loop {
+            let Asked { wish, asker, .. } = poll_fn(|cx| self.poll(cx)).await;
+            match wish {
+                Wish::Stop | Wish::PartialStop => self.connections.hurry(),
+                Wish::Upgrade | Wish::Status => asker.report(&self.refused),
             }
         }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asked> {
+        #[cfg(feature = "systemd_notify")]
+        if let Some(feeder) = &mut self.feeder {
+            feeder.poll(cx);
+        }
+        self.triggers.poll(cx, false)
     }
 }
 
