@@ -78,6 +78,8 @@ pub struct Ecdysis {
     pub(crate) signals: Signals,
     pub(crate) observers: Vec<Observer>,
     settled: Arc<Settled>,
+    /// It has been said that this process is ready.
+    is_ready: bool,
     /// Why nothing can be done here.
     broken: Option<io::Error>,
 }
@@ -161,6 +163,7 @@ impl Ecdysis {
             signals: Signals::default(),
             observers: Vec::new(),
             settled: Arc::default(),
+            is_ready: false,
             broken: None,
         }
     }
@@ -292,13 +295,20 @@ impl Ecdysis {
     /// Says that this process is ready to serve. In a successor, it returns when
     /// the predecessor has stopped accepting, or has vanished: from then on this
     /// process accepts, and no other. Inherited sockets that nobody asks for
-    /// stay with the predecessor, which serves what is in their queues.
+    /// stay with the predecessor, which serves what is in their queues; for a tenth
+    /// of a second at least they can be asked for yet. To say it again changes
+    /// nothing.
     ///
     /// # Errors
     /// When the PID file cannot be written, or no thread can be started; and
     /// what [`Self::new`] has met. The predecessor serves on; the right thing is
     /// to end.
     pub fn ready(&mut self) -> io::Result<()> {
+        // One that was stopped before it was ready must not be waited for: the
+        // predecessor serves, and sees it end.
+        if self.is_ready || matches!(self.phase(), Phase::Draining | Phase::Stopping) {
+            return Ok(());
+        }
         let settled = Arc::clone(&self.settled);
         let course = self.course()?;
         self.start(move |then| {
@@ -310,6 +320,7 @@ impl Ecdysis {
                 Then::Stop | Then::PartialStop => upgrade::stop(&course),
             }
         })?;
+        self.is_ready = true;
         self.watch.wait_until(|phase| phase != Phase::Starting);
         Ok(())
     }
@@ -342,10 +353,16 @@ impl Ecdysis {
         if self.is_child {
             self.settled.wait();
         }
-        match self.course() {
-            Ok(course) => upgrade::run(&course, std::env::vars_os().collect()),
-            Err(error) => UpgradeReport::not_started(self.generation, error.into()),
-        }
+        let upgraded = self.course().and_then(|course| {
+            // On a thread of its own, as that refuses SIGPIPE for good.
+            thread::scope(|scope| {
+                let run = || upgrade::run(&course, std::env::vars_os().collect());
+                let thread = thread::Builder::new().name("ecdysis-upgrade".to_owned());
+                let report = thread.spawn_scoped(scope, run)?.join();
+                report.map_err(|_| io::Error::other("the upgrade's thread panicked"))
+            })
+        });
+        upgraded.unwrap_or_else(|error| UpgradeReport::not_started(self.generation, error.into()))
     }
 
     /// Stops: loops over [`Self::incoming`] serve what is in the queues and end,
@@ -423,6 +440,11 @@ impl Ecdysis {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.spares.fill();
         let Some(predecessor) = predecessor else {
+            if self.is_child {
+                // It was tried before, and the predecessor has seen that fail.
+                let message = "the predecessor has been let go of, and serves on";
+                return Err(io::Error::new(io::ErrorKind::NotConnected, message));
+            }
             self.registry.close_unclaimed();
             self.settled.set();
             commit(pid_file);
@@ -468,5 +490,147 @@ impl fmt::Debug for Ecdysis {
             .field("phase", &self.watch.phase())
             .field("registry", &self.registry)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::sys::signal::{SigSet, Signal};
+    use nix::unistd::pipe2;
+
+    use super::*;
+    use crate::environ::Handoff;
+    use crate::manifest::{Manifest, Passed, encode};
+    use crate::protocol::{READY_OURS, Word};
+
+    /// The predecessor of a process under test, which is its own successor.
+    struct Before {
+        words: File,
+        ready: File,
+    }
+
+    impl Before {
+        fn says(&mut self, words: &[Word]) {
+            let bytes: Vec<u8> = words.iter().map(|word| word.byte()).collect();
+            self.words.write_all(&bytes).unwrap();
+        }
+
+        /// What it hears until its successor has nothing more to say.
+        fn hears(mut self) -> Vec<u8> {
+            let mut heard = Vec::new();
+            self.ready.read_to_end(&mut heard).unwrap();
+            heard
+        }
+    }
+
+    /// Has this number in a successor; nobody else has had it, for one that was
+    /// taken over is not taken over again.
+    fn passed_on(descriptor: OwnedFd) -> i32 {
+        static FROM: AtomicI32 = AtomicI32::new(500);
+        let from = FROM.fetch_add(1, Ordering::SeqCst);
+        fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(from)).unwrap()
+    }
+
+    fn successor(sockets: Vec<Passed>) -> (Ecdysis, Before) {
+        let (its_words, words) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut before = Before { words: words.into(), ready: ready.into() };
+        let manifest = Manifest { generation: 1, sockets, ancestors: vec![] };
+        before.words.write_all(&encode(&manifest)).unwrap();
+        let (manifest, ready) = (passed_on(its_words), passed_on(its_ready));
+        let variables = Handoff { manifest, ready, binding: None }.variables();
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        };
+        (Ecdysis::from_environment(lookup).unwrap(), before)
+    }
+
+    /// If it were, a predecessor that has just said *go* would not serve again.
+    #[test]
+    fn the_stop_of_one_that_has_not_heard_go_is_none_of_the_service() {
+        let (ecdysis, before) = successor(vec![]);
+        ecdysis.start(|_| {}).unwrap();
+        ecdysis.quit();
+        assert_eq!(ecdysis.phase(), Phase::Draining);
+        drop(before.words);
+        let before = Before { words: File::open("/dev/null").unwrap(), ..before };
+        assert_eq!(before.hears(), READY_OURS);
+    }
+
+    #[test]
+    fn the_stop_of_one_that_serves_is_one_of_the_service() {
+        let (ecdysis, mut before) = successor(vec![]);
+        ecdysis.start(|_| {}).unwrap();
+        before.says(&[Word::Go]);
+        ecdysis.watch.wait_until(|phase| phase == Phase::Serving);
+        ecdysis.quit();
+        assert_eq!(ecdysis.phase(), Phase::Stopping);
+        before.says(&[Word::Settled(Then::Serve)]);
+        assert_eq!(before.hears(), [READY_OURS, &b"S"[..]].concat());
+    }
+
+    #[test]
+    fn one_that_is_stopped_before_it_is_ready_never_says_so() {
+        let (mut ecdysis, before) = successor(vec![]);
+        ecdysis.quit();
+        ecdysis.ready().unwrap();
+        let stopping = ecdysis.upgrade().unwrap_err();
+        assert_eq!(stopping.kind(), &UpgradeErrorKind::Stopping);
+        drop(ecdysis);
+        assert_eq!(before.hears(), b"");
+    }
+
+    #[test]
+    fn being_ready_once_more_changes_nothing() {
+        let (mut ecdysis, mut before) = successor(vec![]);
+        before.says(&[Word::Go]);
+        ecdysis.ready().unwrap();
+        ecdysis.ready().unwrap();
+        assert!(!ecdysis.settled.is_set(), "the predecessor still has the sockets");
+        before.says(&[Word::Settled(Then::Stop)]);
+        ecdysis.watch.wait_until(|phase| phase == Phase::Stopping);
+        assert_eq!(before.hears(), READY_OURS);
+    }
+
+    #[test]
+    fn one_that_could_not_be_ready_does_not_take_itself_for_the_first() {
+        let (mut ecdysis, before) = successor(vec![]);
+        // As when no thread could be started.
+        ecdysis.predecessor.lock().unwrap().take();
+        assert_eq!(ecdysis.ready().unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert!(!ecdysis.settled.is_set());
+        assert_eq!(before.hears(), b"");
+    }
+
+    /// A predecessor without probation says both words at once.
+    #[test]
+    fn what_is_asked_for_right_after_being_ready_is_passed_on_all_the_same() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let number = passed_on(socket.try_clone().unwrap().into());
+        let key = SocketKey::tcp(address);
+        let passed = Passed { number, key, inode: None, lent: false };
+        let (mut ecdysis, mut before) = successor(vec![passed]);
+        before.says(&[Word::Go, Word::Settled(Then::Serve)]);
+        ecdysis.ready().unwrap();
+        // It could not be bound anew.
+        let claimed = ecdysis.listen_tcp(address).unwrap();
+        assert_ne!(claimed.as_raw_fd(), socket.as_raw_fd());
+        assert_eq!(before.hears(), [READY_OURS, &b"N\0\0W\0\0"[..]].concat());
+    }
+
+    #[test]
+    fn an_upgrade_leaves_the_signals_of_its_caller_alone() {
+        let mut ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        ecdysis.program_mut().path("/nonexistent/program");
+        ecdysis.upgrade().unwrap_err();
+        assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGPIPE));
     }
 }

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::phase::{Phase, Watch};
 use crate::pidfile::Prepared;
@@ -10,6 +12,16 @@ use crate::predecessor::Predecessor;
 use crate::protocol::{Act, Heard, Joining, Later, Then};
 use crate::registry::{Registry, Tenure};
 use crate::sys::fd;
+
+/// For how long at least, from when this process accepts, what was passed on and
+/// not asked for can be asked for yet, whatever the predecessor's probation. It
+/// waits twice as long for our last word on that.
+const LATE: Duration = Duration::from_millis(100);
+
+#[expect(clippy::disallowed_methods, reason = "the face that drives the state machine")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
@@ -19,6 +31,11 @@ impl Settled {
     pub(crate) fn set(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.1.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_set(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn wait(&self) {
@@ -41,6 +58,8 @@ pub(crate) struct Join {
     /// Places in the manifest.
     unwanted: Vec<u16>,
     predecessor: Predecessor,
+    /// When it began to accept.
+    accepts: Option<Instant>,
 }
 
 impl Join {
@@ -51,7 +70,8 @@ impl Join {
         pid_file: Option<Prepared>,
         predecessor: Predecessor,
     ) -> Self {
-        let mut join = Self { registry, watch, pid_file, unwanted: Vec::new(), predecessor };
+        let (unwanted, accepts) = (Vec::new(), None);
+        let mut join = Self { registry, watch, pid_file, unwanted, predecessor, accepts };
         join.unwanted = join.disclaim();
         join
     }
@@ -87,6 +107,7 @@ impl Join {
                     }
                     Act::Accept => self.accept(),
                     Act::Settle(then) => {
+                        self.wait_for_the_late();
                         self.registry.close_unclaimed();
                         self.registry.set_tenure(Tenure::Ours);
                         return then;
@@ -97,7 +118,16 @@ impl Join {
         }
     }
 
+    /// Has whoever asks for a socket when he is ready find it.
+    fn wait_for_the_late(&self) {
+        let until = self.accepts.map(|accepts| accepts + LATE);
+        if let (true, Some(until)) = (self.registry.has_unclaimed(), until) {
+            thread::sleep(until.saturating_duration_since(now()));
+        }
+    }
+
     fn accept(&mut self) {
+        self.accepts = Some(now());
         self.registry.set_tenure(Tenure::Probation);
         self.registry.assert_flags();
         commit(self.pid_file.take());

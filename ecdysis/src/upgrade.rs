@@ -173,6 +173,9 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         decided: Duration::ZERO,
         outcome: Ok(()),
     };
+    if let (1, Some(warning)) = (report.attempt, first_process(report.predecessor)) {
+        tracing::warn!("{warning}");
+    }
     course.counters.upgrade_started();
     course.observe(Stage::Begun);
     let mut successor = None;
@@ -211,6 +214,16 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         }
     }
     report
+}
+
+/// What is wrong with upgrading the process with this number. The kernel ends
+/// every other of a PID namespace with the first (pid_namespaces(7)).
+fn first_process(pid: u32) -> Option<&'static str> {
+    (pid == 1).then_some(
+        "this process is PID 1: when it ends, after it has been succeeded, its container ends, and \
+         the successor with it; start the service from a process that outlives all generations \
+         (see the guide's page on containers)",
+    )
 }
 
 /// Starts the successor; if there are no descriptors left, with those that were
@@ -479,6 +492,12 @@ mod tests {
             drop(self.1);
             String::from_utf8(said[..count].to_vec()).unwrap()
         }
+    }
+
+    #[test]
+    fn only_the_first_process_of_a_container_is_warned() {
+        assert!(first_process(1).unwrap().contains("outlives all generations"));
+        assert_eq!(first_process(std::process::id()), None);
     }
 
     #[test]
