@@ -498,7 +498,7 @@ mod tests {
     use std::fs::File;
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::fd::OwnedFd;
     use std::sync::atomic::{AtomicI32, Ordering};
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -609,21 +609,35 @@ mod tests {
         assert_eq!(before.hears(), b"");
     }
 
-    /// A predecessor without probation says both words at once.
+    /// One that inherits a socket from a predecessor that has no probation.
+    fn hurried_successor() -> (Ecdysis, Before, TcpListener) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = passed_on(socket.try_clone().unwrap().into());
+        let key = SocketKey::tcp(socket.local_addr().unwrap());
+        let (ecdysis, mut before) =
+            successor(vec![Passed { number, key, inode: None, lent: false }]);
+        before.says(&[Word::Go, Word::Settled(Then::Serve)]);
+        (ecdysis, before, socket)
+    }
+
     #[test]
     fn what_is_asked_for_right_after_being_ready_is_passed_on_all_the_same() {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let number = passed_on(socket.try_clone().unwrap().into());
-        let key = SocketKey::tcp(address);
-        let passed = Passed { number, key, inode: None, lent: false };
-        let (mut ecdysis, mut before) = successor(vec![passed]);
-        before.says(&[Word::Go, Word::Settled(Then::Serve)]);
+        let (mut ecdysis, before, socket) = hurried_successor();
         ecdysis.ready().unwrap();
         // It could not be bound anew.
-        let claimed = ecdysis.listen_tcp(address).unwrap();
-        assert_ne!(claimed.as_raw_fd(), socket.as_raw_fd());
+        drop(ecdysis.listen_tcp(socket.local_addr().unwrap()).unwrap());
         assert_eq!(before.hears(), [READY_OURS, &b"N\0\0W\0\0"[..]].concat());
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_kept_for_a_while() {
+        let (mut ecdysis, before, _socket) = hurried_successor();
+        #[expect(clippy::disallowed_methods, reason = "time is what this is about")]
+        let began = std::time::Instant::now();
+        ecdysis.ready().unwrap();
+        ecdysis.settled.wait();
+        assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
+        assert_eq!(before.hears(), [READY_OURS, &b"N\0\0"[..]].concat());
     }
 
     #[test]

@@ -422,7 +422,7 @@ impl Drive<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tokio_ecdysis"))]
 pub(crate) use tests::Says;
 
 #[cfg(test)]
