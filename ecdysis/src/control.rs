@@ -233,6 +233,7 @@ impl From<&UpgradeReport> for Answer {
                 | UpgradeErrorKind::State
                 | UpgradeErrorKind::TooManySockets(_)
                 | UpgradeErrorKind::Succeeded
+                | UpgradeErrorKind::InHook
                 | UpgradeErrorKind::System,
             ) => Outcome::Failed,
         };

@@ -56,6 +56,10 @@ pub enum UpgradeErrorKind {
     Succeeded,
     /// This process stops.
     Stopping,
+    /// It was asked for by a hook ([`Ecdysis::on_upgrade`](crate::Ecdysis::on_upgrade),
+    /// [`Ecdysis::on_phase`](crate::Ecdysis::on_phase)), which what it would have
+    /// to wait for waits for. Ask from another thread.
+    InHook,
     /// A system call of this process failed.
     System,
 }
@@ -128,6 +132,9 @@ impl fmt::Display for UpgradeError {
             }
             UpgradeErrorKind::Succeeded => f.write_str("this process has been succeeded")?,
             UpgradeErrorKind::Stopping => f.write_str("this process stops")?,
+            UpgradeErrorKind::InHook => {
+                f.write_str("asked for by a hook, which cannot wait for it")?;
+            }
             UpgradeErrorKind::System => f.write_str("system call failed")?,
         }
         match &self.source {

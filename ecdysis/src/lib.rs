@@ -137,6 +137,7 @@
 compile_error!("ecdysis needs Linux: pidfds, and descriptors that cross exec");
 
 mod error;
+mod hook;
 mod phase;
 mod accept;
 mod sys;
@@ -161,6 +162,7 @@ mod state;
 mod report;
 mod predecessor;
 mod successor;
+mod requests;
 mod upgrade;
 mod takeover;
 pub mod control;

@@ -65,6 +65,16 @@ impl Quiesce {
         self.quiet_since = None;
     }
 
+    /// There may be something, and it cannot be accepted for want of resources:
+    /// those are in use by connections that are told to finish only when this is
+    /// over, so here the deadline holds, whatever is left.
+    pub(crate) fn starved(&self, now: Instant, pause: Duration) -> Next {
+        if now < self.deadline {
+            return Next::Look((now + pause).min(self.deadline));
+        }
+        Next::Close
+    }
+
     /// There was nothing to accept.
     pub(crate) fn empty(&mut self, now: Instant) -> Next {
         let quiet_until = *self.quiet_since.get_or_insert(now) + self.quiet;

@@ -187,6 +187,11 @@ impl Registry {
         sockets.inherited.iter().map(|(place, _)| *place).collect()
     }
 
+    /// Whether there is anything that can still be claimed.
+    pub(crate) fn has_unclaimed(&self) -> bool {
+        !self.lock().inherited.is_empty()
+    }
+
     /// Closes what is still not claimed.
     pub(crate) fn close_unclaimed(&self) {
         let mut sockets = self.lock();

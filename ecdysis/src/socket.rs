@@ -148,7 +148,7 @@ impl ListenerInfo {
     }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     #[expect(unnameable_types, reason = "that is how a trait is sealed")]
     pub trait Sealed {}
 }

@@ -154,11 +154,14 @@ impl Successor {
             self.words.send()?;
             return self.listen();
         }
-        // A death counts before a readiness that was said just before: it would
-        // not serve. But what a process says that was told to stop, or is
-        // settled, counts, even if it has ended before we could listen.
+        // A death counts before a readiness that was said just before, whatever
+        // followed that: it would not serve. But what a process says that was told
+        // to stop, or is settled, counts, even if it has ended before we could
+        // listen.
         let mut seen = self.listen()?;
-        seen.retain(|seen| !matches!(seen, Seen::Ready(_) | Seen::Paused | Seen::Garbage));
+        if seen.iter().any(|seen| matches!(seen, Seen::Ready(_) | Seen::Paused | Seen::Garbage)) {
+            seen.clear();
+        }
         seen.push(Seen::Died);
         Ok(seen)
     }
@@ -264,9 +267,11 @@ fn environment(launch: &Launch<'_>, handoff: &Handoff) -> io::Result<Vec<std::ff
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use nix::sys::eventfd::EventFd;
+
     use super::*;
     use crate::manifest::Dialect;
-    use crate::protocol::Later;
+    use crate::protocol::{Do, Later, Leaving, Verdict};
 
     fn start(script: &str, listed: Listed, count: usize) -> Result<Successor, UpgradeError> {
         let mut program = Program::from_arguments(vec![], Path::new("/"), None, PathBuf::new());
@@ -310,6 +315,38 @@ mod tests {
         for (count, length) in [(65_537, 1), (20_000, 1000)] {
             let error = start("", listed(&"x".repeat(length)), count).unwrap_err();
             assert_eq!(*error.kind(), UpgradeErrorKind::TooManySockets(count));
+        }
+    }
+
+    #[test]
+    fn the_death_of_one_that_had_just_said_ready_is_a_death() {
+        let mut program = Program::from_arguments(vec![], "/".as_ref(), None, "/bin/sh".into());
+        // The second speaks as one does that had no use for a socket and has now.
+        for says in ["OK", "OKe\\001W\\000\\000", "no"] {
+            program.path("/bin/sh").arguments(["-c", &format!("printf '{says}' >&4; exit 7")]);
+            fd::refuse_sigpipe().unwrap();
+            let mut successor = Successor::start(&Launch {
+                program: &program,
+                environment: Vec::new(),
+                sockets: &[],
+                state: None,
+                generation: 1,
+                ancestors: Vec::new(),
+                ignored: &[],
+                kin: Kin::Child,
+            })
+            .unwrap();
+            let mut ended = [PollFd::new(successor.child.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut ended, PollTimeout::from(60_000_u16)), Ok(1));
+            let never = EventFd::new().unwrap();
+            let seen = successor.wait(Duration::ZERO, never.as_fd()).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+            let now = std::time::Instant::now();
+            let mut leaving = Leaving::new(now, Duration::ZERO);
+            let done: Vec<Do> =
+                seen.into_iter().flat_map(|seen| leaving.handle(now, seen)).collect();
+            assert_eq!(done, [Do::Kill, Do::Finish(Verdict::Exited)], "{says}");
+            assert_eq!(successor.end().unwrap().code(), Some(7));
         }
     }
 }

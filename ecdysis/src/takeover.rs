@@ -3,6 +3,8 @@
 
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::listed::Tenure;
 use crate::manifest::Dialect;
@@ -13,6 +15,16 @@ use crate::protocol::{Act, Heard, Joining, Later, Then};
 use crate::registry::Registry;
 use crate::sys::{fd, signals};
 
+/// For how long at least, from when this process accepts, what was passed on and
+/// not asked for can be asked for yet, whatever the predecessor's probation. It
+/// waits twice as long for our last word on that.
+const LATE: Duration = Duration::from_millis(100);
+
+#[expect(clippy::disallowed_methods, reason = "the face that drives the state machine")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
 pub(crate) struct Settled(Mutex<bool>, Condvar);
@@ -21,6 +33,11 @@ impl Settled {
     pub(crate) fn set(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.1.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_set(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn wait(&self) {
@@ -45,6 +62,8 @@ pub(crate) struct Join {
     predecessor: Predecessor,
     /// Signals that are ignored until we are settled.
     ignored: Vec<i32>,
+    /// When it began to accept.
+    accepts: Option<Instant>,
 }
 
 impl Join {
@@ -56,8 +75,8 @@ impl Join {
         predecessor: Predecessor,
         ignored: Vec<i32>,
     ) -> Self {
-        let unwanted = Vec::new();
-        let mut join = Self { registry, watch, pid_file, unwanted, predecessor, ignored };
+        let (unwanted, accepts) = (Vec::new(), None);
+        let mut join = Self { registry, watch, pid_file, unwanted, predecessor, ignored, accepts };
         join.unwanted = join.disclaim();
         join
     }
@@ -96,6 +115,7 @@ impl Join {
                     }
                     Act::Accept => self.accept(),
                     Act::Settle(then) => {
+                        self.wait_for_the_late();
                         self.registry.close_unclaimed();
                         self.registry.set_tenure(Tenure::Ours);
                         // An application that handles one of them does by now.
@@ -108,7 +128,16 @@ impl Join {
         }
     }
 
+    /// Has whoever asks for a socket when he is ready find it.
+    fn wait_for_the_late(&self) {
+        let until = self.accepts.map(|accepts| accepts + LATE);
+        if let (true, Some(until)) = (self.registry.has_unclaimed(), until) {
+            thread::sleep(until.saturating_duration_since(now()));
+        }
+    }
+
     fn accept(&mut self) {
+        self.accepts = Some(now());
         self.registry.set_tenure(Tenure::Probation);
         self.registry.assert_flags();
         commit(self.pid_file.take());

@@ -46,6 +46,24 @@ pub(crate) enum Seen {
     Deadline,
 }
 
+impl Seen {
+    /// What is asked for by this, if something is.
+    pub(crate) fn asks(self) -> Option<Then> {
+        match self {
+            Self::AskedUpgrade => Some(Then::Upgrade),
+            Self::AskedStop { partial: true } => Some(Then::PartialStop),
+            Self::AskedStop { partial: false } => Some(Then::Stop),
+            Self::Ready(_)
+            | Self::Paused
+            | Self::Closed
+            | Self::Garbage
+            | Self::Later(_)
+            | Self::Died
+            | Self::Deadline => None,
+        }
+    }
+}
+
 /// What the predecessor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Do {

@@ -24,6 +24,7 @@ use super::trigger::{Asked, Wish};
 use crate::drain::{Connections, Drained};
 use crate::ecdysis::Ecdysis;
 use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::hook;
 use crate::listed::Manner;
 use crate::registry::Registration;
 use crate::report::UpgradeReport;
@@ -96,6 +97,10 @@ impl TokioEcdysis {
     /// when that has completed, it is passed on to the generation that serves
     /// then ([`UpgradeErrorKind::PassedOn`]).
     pub async fn upgrade(&self) -> UpgradeReport {
+        if hook::is_called() {
+            let error = UpgradeErrorKind::InHook.into();
+            return UpgradeReport::not_started(self.generation(), error);
+        }
         let (report, reported) = oneshot::channel();
         let asked = self.asks.send(Asked::by_call(Wish::Upgrade, Some(report)));
         let gone = |_| UpgradeError::new(UpgradeErrorKind::Stopping);

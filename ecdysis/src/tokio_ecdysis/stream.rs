@@ -188,9 +188,17 @@ impl<S: Stream + Unpin> StoppableStream<S> {
 
     /// Whether a pause is not over. It must not outlast the phase.
     fn pauses(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(pause) = &mut self.pause else { return false };
-        let over =
-            |phase: Phase, _: &mut Context<'_>| phase.gate(self.ends_on_stop, false) == Gate::Over;
+        let Self { inner: Some((_, registration)), pause: Some(pause), .. } = self else {
+            return false;
+        };
+        let (ends_on_stop, emptying) = (self.ends_on_stop, self.quiesce.is_some());
+        let over = |phase: Phase, _: &mut Context<'_>| match phase
+            .gate(ends_on_stop, registration.listed.unwanted())
+        {
+            Gate::Over => true,
+            Gate::Emptying => !emptying,
+            Gate::Shut | Gate::Open => false,
+        };
         if pause.as_mut().poll(cx).is_pending() && !self.gate.poll_with(cx, over) {
             return true;
         }
@@ -235,8 +243,13 @@ impl<S: Stream + Unpin> StoppableStream<S> {
 
     fn used_up(&mut self) {
         self.counters.accept_resource_error();
-        let pause = self.backoff.next();
+        let mut pause = self.backoff.next();
         tracing::warn!(?pause, "cannot accept, resources are used up");
+        match self.quiesce.as_ref().map(|quiesce| quiesce.starved(now(), pause)) {
+            None => {}
+            Some(Next::Look(at)) => pause = at.saturating_duration_since(now()),
+            Some(Next::Close) => return self.close(),
+        }
         self.pause = Some(Box::pin(sleep(pause)));
     }
 }
@@ -274,6 +287,15 @@ mod tests {
         phase: Phase,
         stop: StopOnShutdown,
     ) -> (Watch, StoppableStream<impl Stream<Item = Item> + Unpin>) {
+        let (ecdysis, stream) = process_with(errors, phase, stop);
+        (ecdysis.watch.clone(), stream)
+    }
+
+    fn process_with(
+        errors: Vec<Errno>,
+        phase: Phase,
+        stop: StopOnShutdown,
+    ) -> (Ecdysis, StoppableStream<impl Stream<Item = Item> + Unpin>) {
         let ecdysis = Ecdysis::from_environment(|_| None).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let key = SocketKey::tcp(socket.local_addr().unwrap());
@@ -282,7 +304,7 @@ mod tests {
         let items = errors.into_iter().map(|errno| Err(errno.into()));
         let inner = stream::iter(items).chain(stream::pending());
         let stream = StoppableStream::new(inner, registration, &ecdysis, stop);
-        (ecdysis.watch.clone(), stream)
+        (ecdysis, stream)
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,6 +329,26 @@ mod tests {
         let (watch, mut stream) = stream_of(errors, Phase::Serving, StopOnShutdown::Yes);
         let ((), item) = tokio::join!(async { watch.set(Phase::Draining) }, stream.next());
         assert!(item.is_none());
+    }
+
+    /// What is used up is held by connections that hear of the stop only when the
+    /// stream has ended.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_though_nothing_can_be_accepted() {
+        let began = tokio::time::Instant::now();
+        let starved = || vec![Errno::EMFILE; 10_000];
+        let (watch, mut stream) = stream_of(starved(), Phase::Serving, StopOnShutdown::Yes);
+        assert!(futures::poll!(stream.next()).is_pending(), "it pauses");
+        watch.set(Phase::Stopping);
+        assert!(stream.next().await.is_none());
+        assert!(began.elapsed().as_secs() <= 2, "{:?}", began.elapsed());
+        // Nor must one that the next generation does not want spin meanwhile.
+        let (ecdysis, mut stream) = process_with(starved(), Phase::Serving, StopOnShutdown::Yes);
+        drop(ecdysis.registry.export());
+        ecdysis.registry.mark(0, false);
+        ecdysis.watch.set(Phase::Draining);
+        assert!(stream.next().await.is_none());
+        assert!(ecdysis.counts().accept_resource_errors < 30);
     }
 
     #[tokio::test]

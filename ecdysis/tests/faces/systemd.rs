@@ -347,6 +347,23 @@ fn the_watchdog_is_fed_by_the_main_process_and_without_a_gap() {
 }
 
 #[test]
+fn the_watchdog_is_fed_while_what_outlives_a_partial_stop_is_served() {
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("WATCHDOG_USEC", "20000"));
+    let lasting = service.log_until("has its lasting listener on ");
+    let lasting = lasting.rsplit_once(' ').unwrap().1.parse().unwrap();
+    let mut client = greet(lasting).unwrap();
+    assert!(request(&service.path("drain"), Command::Drain, PATIENCE).unwrap().ok);
+    service.log_until("generation 0 leaves: PartialStop");
+    // What was said before that has been read, or is read now.
+    while manager.next_now().is_some() {}
+    for _ in 0..5 {
+        assert_eq!(manager.next().names(), ["WATCHDOG"]);
+    }
+    assert!(client.echoes("served on"));
+}
+
+#[test]
 fn a_dead_manager_costs_nobody_anything() {
     let manager = Manager::at_a_path();
     let mut service = manager.serve(Start::new("tokio").with("PROBATION", "20"));
