@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::ecdysis::Ecdysis;
 use crate::registry::{Manner, Registration};
-use crate::socket::{Listener, SocketKey};
+use crate::socket::SocketKey;
 use crate::unix_path::{Inode, Kind, UnixOptions, bind, bind_abstract};
 
 /// What `listen_tcp` asks for; the kernel cuts it to `net.core.somaxconn`. At
@@ -170,7 +170,7 @@ impl Ecdysis {
     ///
     /// # Errors
     /// Those of fstat(2).
-    pub fn forget(&self, socket: &impl Listener) -> io::Result<bool> {
+    pub fn forget(&self, socket: &impl AsFd) -> io::Result<bool> {
         self.registry.forget(socket.as_fd())
     }
 
