@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::Stream;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
@@ -123,6 +124,21 @@ impl<S: Stream<Item = io::Result<T>>, T> StoppableStream<S> {
             pause: None,
             quiesce: None,
             look: None,
+        }
+    }
+}
+
+impl<S> StoppableStream<S> {
+    /// The socket, for its options and addresses (a UDP stream has no other way
+    /// to join a group or to set a buffer). Nothing interrupts what is done with
+    /// it, and what is set holds for the next generation, too.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stream has ended.
+    pub fn socket(&self) -> io::Result<SockRef<'_>> {
+        match &self.inner {
+            Some((_, registration)) => Ok(SockRef::from(&*registration.listed)),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
