@@ -354,12 +354,12 @@ impl Ecdysis {
         if self.watch.advance(Phase::Starting, Phase::Draining) {
             // The predecessor serves, and will see us end. What we share with it
             // is left as it is.
-            self.registry.clear();
+            self.registry.clear(None);
             return;
         }
         self.say_goodbye();
         self.registry.set_tenure(Tenure::Ours);
-        self.registry.clear();
+        self.registry.clear(None);
         self.watch.set(Phase::Stopping);
     }
 

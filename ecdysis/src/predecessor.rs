@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -180,6 +181,23 @@ impl Predecessor {
             }
             if !self.read_more()? {
                 return Ok(Heard::Gone);
+            }
+        }
+    }
+
+    /// Lets it go: it has said its last word. Waits, for `most` at the longest,
+    /// until it has emptied what we do not want of its sockets, or has ended.
+    pub(crate) fn part(self, most: Duration) -> io::Result<()> {
+        // It goes when this is closed.
+        let Self { words, ready, alive, .. } = self;
+        drop(ready);
+        let mut polled = vec![PollFd::new(words.as_fd(), PollFlags::empty())];
+        polled.extend(alive.as_ref().map(|alive| PollFd::new(alive.as_fd(), PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        loop {
+            match poll(&mut polled, timeout) {
+                Err(Errno::EINTR) => {}
+                waited => return Ok(waited.map(drop)?),
             }
         }
     }

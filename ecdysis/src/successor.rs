@@ -162,9 +162,11 @@ impl Successor {
         self.child.kill()
     }
 
-    /// Lets it go its own way: it has succeeded us.
-    pub(crate) fn let_go(self) {
+    /// Lets it go its own way: it has succeeded us. What is returned tells it,
+    /// when it is dropped, that we have emptied what it does not want.
+    pub(crate) fn let_go(self) -> Option<OwnedFd> {
         self.child.let_go();
+        self.words.pipe
     }
 
     /// What it has said since the last time.

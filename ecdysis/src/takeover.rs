@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::phase::{Phase, Watch};
 use crate::pidfile::Prepared;
@@ -10,6 +11,11 @@ use crate::predecessor::Predecessor;
 use crate::protocol::{Act, Heard, Joining, Later, Then};
 use crate::registry::{Registry, Tenure};
 use crate::sys::fd;
+
+/// How long a predecessor may take to empty what its successor does not want. It
+/// has two seconds and a moment for each socket, and empties all at once; only
+/// an application that does not read its streams to the end takes longer.
+const EMPTYING: Duration = Duration::from_secs(3);
 
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
@@ -87,13 +93,27 @@ impl Join {
                     }
                     Act::Accept => self.accept(),
                     Act::Settle(then) => {
-                        self.registry.close_unclaimed();
-                        self.registry.set_tenure(Tenure::Ours);
+                        self.settle(then);
                         return then;
                     }
                 }
             }
             heard = self.predecessor.hear().unwrap_or_else(gone);
+        }
+    }
+
+    fn settle(self, then: Then) {
+        self.registry.close_unclaimed();
+        self.registry.set_tenure(Tenure::Ours);
+        let stops = matches!(then, Then::Stop | Then::PartialStop);
+        // While the predecessor empties members of a group, new connections are
+        // led past them. A successor of ours that joined the group would lead
+        // them there again.
+        if !self.unwanted.is_empty()
+            && !stops
+            && let Err(error) = self.predecessor.part(EMPTYING)
+        {
+            tracing::warn!(%error, "cannot wait for the predecessor to empty what we do not want");
         }
     }
 

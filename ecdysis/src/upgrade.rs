@@ -221,9 +221,9 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
     course.observe(Stage::Decided(&report));
     match (&report.outcome, successor) {
         (Ok(()), Some(successor)) => {
-            successor.let_go();
+            let emptied = successor.let_go();
             course.registry.set_tenure(Tenure::Successor);
-            course.registry.clear();
+            course.registry.clear(emptied);
             course.watch.set(Phase::Draining);
         }
         (_, failed) => {
