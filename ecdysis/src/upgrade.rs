@@ -287,6 +287,18 @@ fn start(
 }
 
 impl Course {
+    /// One that cannot begin, for want of a thread to make it on. The hooks are
+    /// called here, on the thread that asks.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn cannot_begin(&self, error: io::Error) -> UpgradeReport {
+        let report = UpgradeReport::not_started(self.generation, error.into());
+        tracing::error!("{report}");
+        self.counters.upgrade_started();
+        self.count(&report);
+        self.observe(Stage::Decided(&report));
+        report
+    }
+
     /// An upgrade that does not even begin.
     fn refuse(&self, kind: UpgradeErrorKind) -> UpgradeReport {
         let report = UpgradeReport::not_started(self.generation, UpgradeError::new(kind));
