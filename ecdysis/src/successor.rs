@@ -28,6 +28,10 @@ const MANIFEST_AT: i32 = spawn::FIRST;
 const READY_AT: i32 = spawn::FIRST + 1;
 const SOCKETS_FROM: i32 = spawn::FIRST + 2;
 
+/// How much one that has ended can have left unheard (pipe(7)), unless it has
+/// enlarged the pipe.
+const PIPE_HOLDS: usize = 64 * 1024;
+
 /// What the successor is to be.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
@@ -169,17 +173,22 @@ impl Successor {
         self.words.pipe
     }
 
-    /// What it has said since the last time.
+    /// What it has said since the last time; of one that talks without end, as
+    /// much as its pipe holds.
     fn listen(&mut self) -> io::Result<Vec<Seen>> {
         let mut seen = Vec::new();
         let mut buffer = [0; 4096];
-        while self.listening {
+        let mut heard = 0;
+        while self.listening && heard < PIPE_HOLDS {
             match read(&self.ready, &mut buffer) {
                 Ok(0) => {
                     self.listening = false;
                     seen.extend(self.listener.end());
                 }
-                Ok(count) => seen.extend(self.listener.hear(&buffer[..count])),
+                Ok(count) => {
+                    heard += count;
+                    seen.extend(self.listener.hear(&buffer[..count]));
+                }
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),

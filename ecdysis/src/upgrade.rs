@@ -368,18 +368,33 @@ impl Drive<'_> {
                 let most = deadline.saturating_duration_since(now());
                 let most = if seen.is_empty() { most } else { Duration::ZERO };
                 seen.extend(successor.wait(most, requests.wake.as_fd())?);
-                if seen.is_empty() && now() >= deadline {
-                    seen.push(Seen::Deadline);
-                }
             }
             for seen in seen {
-                for action in self.leaving.handle(now(), seen) {
-                    if let Some(verdict) = self.act(action, successor)? {
-                        return self.conclude(verdict, successor);
-                    }
+                if let Some(verdict) = self.handle(seen, successor)? {
+                    return self.conclude(verdict, successor);
                 }
             }
+            // Whatever was seen: one that talks without end is not waited for
+            // without end. What was seen may have set another deadline.
+            if self.leaving.deadline().is_some_and(|deadline| now() >= deadline)
+                && let Some(verdict) = self.handle(Seen::Deadline, successor)?
+            {
+                return self.conclude(verdict, successor);
+            }
         }
+    }
+
+    fn handle(
+        &mut self,
+        seen: Seen,
+        successor: &mut Successor,
+    ) -> Result<Option<Verdict>, UpgradeError> {
+        for action in self.leaving.handle(now(), seen) {
+            if let Some(verdict) = self.act(action, successor)? {
+                return Ok(Some(verdict));
+            }
+        }
+        Ok(None)
     }
 
     fn act(
