@@ -245,7 +245,8 @@ impl Predecessor {
             // kernel's look at the pipe and its look at the process.
             timeout = PollTimeout::ZERO;
         }
-        let mut buffer = [0; 4096];
+        // As much as the pipe holds: a long manifest is looked at after each read.
+        let mut buffer = vec![0; 64 * 1024];
         loop {
             match read(&self.words, &mut buffer) {
                 Ok(0) => return Ok(false),
