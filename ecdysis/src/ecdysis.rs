@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -24,13 +23,12 @@ use crate::protocol::Then;
 use crate::registry::Registry;
 use crate::report::UpgradeReport;
 use crate::requests::Requests;
-use crate::socket::SocketKey;
 use crate::spare::Spares;
-use crate::state::{self, State, StateMaker};
+use crate::state::StateMaker;
 use crate::sys::child::Kin;
 use crate::sys::signals;
 use crate::takeover::{Join, Settled, commit};
-use crate::upgrade::{self, Course, Observer, Signals, Stage};
+use crate::upgrade::{self, Course, Observer, Signals};
 
 /// How long a successor may take until it is ready. It costs the predecessor
 /// nothing to wait, so only a successor that will never be ready should meet
@@ -70,12 +68,12 @@ pub struct Ecdysis {
     ancestors: Vec<Ancestor>,
     /// Signals that are ignored until this process is settled.
     ignored: Vec<i32>,
-    program: Program,
-    ready_deadline: Duration,
-    probation: Duration,
-    most_draining: usize,
-    pid_file: Option<PidFile>,
-    state: Option<StateMaker>,
+    pub(crate) program: Program,
+    pub(crate) ready_deadline: Duration,
+    pub(crate) probation: Duration,
+    pub(crate) most_draining: usize,
+    pub(crate) pid_file: Option<PidFile>,
+    pub(crate) state: Option<StateMaker>,
     spares: Arc<Spares>,
     /// `None` if nothing can be done here.
     pub(crate) requests: Option<Arc<Requests>>,
@@ -217,90 +215,6 @@ impl Ecdysis {
     pub fn draining(&self) -> Vec<(u64, u32)> {
         let living = ancestors::living(&self.ancestors);
         living.iter().map(|ancestor| (ancestor.generation, ancestor.pid)).collect()
-    }
-
-    /// Has the process id in this file, with a newline, mode 0644, whenever this
-    /// process serves: written by [`Self::ready`] when it takes over, by the
-    /// predecessor again if it has to take the service back. It is replaced as a
-    /// whole, and removed when the service stops, but not by a process that was
-    /// succeeded.
-    pub fn set_pid_file<P: AsRef<Path>>(&mut self, pid_file: P) {
-        let path = pid_file.as_ref();
-        // Where it is must not change with the working directory.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.pid_file = Some(PidFile::new(path));
-    }
-
-    /// How long a successor of this process may take until it is ready; one
-    /// that takes longer is killed. One minute, if not set.
-    pub fn set_ready_deadline(&mut self, span: Duration) {
-        self.ready_deadline = span;
-    }
-
-    /// How long this process keeps its sockets, accepting nothing, when its
-    /// successor has begun to serve. If that ends within this time, this
-    /// process serves again and no new connection is refused. Half a second, if
-    /// not set; zero: lets go at once.
-    ///
-    /// [`Self::upgrade`] returns only after it; the successor cannot be upgraded
-    /// itself before.
-    pub fn set_probation(&mut self, span: Duration) {
-        self.probation = span;
-    }
-
-    /// How many older generations may drain at a time; when there are more, the
-    /// oldest is told to end (by its stop signal: a second stop). 32, if not set.
-    pub fn set_most_draining(&mut self, most: usize) {
-        self.most_draining = most;
-    }
-
-    /// Which program the successor is, and what it is started with.
-    pub fn program_mut(&mut self) -> &mut Program {
-        &mut self.program
-    }
-
-    /// Leaves state to the successor: `make` is called when an upgrade begins,
-    /// on a thread of its own, while this process serves on. If it fails, or
-    /// takes longer than `deadline`, the upgrade has failed. The successor finds
-    /// the bytes in [`Self::inherited_state`], with this version.
-    pub fn set_state(
-        &mut self,
-        version: u32,
-        deadline: Duration,
-        make: impl Fn() -> io::Result<Vec<u8>> + Send + Sync + 'static,
-    ) {
-        self.state = Some(StateMaker::new(version, deadline, make));
-    }
-
-    /// The state that the predecessor has left, once. `None`: it left none.
-    ///
-    /// # Errors
-    /// `InvalidData` if it is not what this library writes, or too large
-    /// (64 MiB); those of reading a memory file.
-    pub fn inherited_state(&self) -> io::Result<Option<State>> {
-        match self.registry.take(&SocketKey::State).transpose()? {
-            None => Ok(None),
-            Some(file) => state::receive(file, state::MOST).map(Some),
-        }
-    }
-
-    /// Has every upgrade of this process reported, completed or failed, or
-    /// refused. `hook` is called on the upgrade's thread, which waits for it; so it
-    /// cannot wait for an upgrade itself ([`UpgradeErrorKind::InHook`]), and
-    /// [`Self::quit`] returns at once in it.
-    pub fn on_upgrade(&mut self, hook: impl Fn(&UpgradeReport) + Send + Sync + 'static) {
-        self.observers.push(Arc::new(move |stage| {
-            if let Stage::Decided(report) = stage {
-                hook(report);
-            }
-        }));
-    }
-
-    /// Has `hook` told of every change of phase. It is called by whichever
-    /// thread changes it, which waits for it; [`Self::on_upgrade`] says what it
-    /// cannot do.
-    pub fn on_phase(&mut self, hook: impl Fn(Phase) + Send + Sync + 'static) {
-        self.watch.tell(Arc::new(hook));
     }
 
     /// Says that this process is ready to serve. In a successor, it returns when
@@ -521,6 +435,7 @@ mod tests {
     use crate::environ::Handoff;
     use crate::manifest::{Manifest, Passed, encode};
     use crate::protocol::{READY_OURS, Word};
+    use crate::socket::SocketKey;
 
     /// The predecessor of a process under test, which is its own successor.
     struct Before {

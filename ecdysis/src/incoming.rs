@@ -24,8 +24,16 @@ use crate::quiesce::{Next, Quiesce, admit};
 use crate::registry::Registration;
 use crate::socket::Listener;
 
-/// A listener that connections can be taken from.
-pub trait Accept: Listener {
+mod sealed {
+    #[expect(unnameable_types, reason = "that is how a trait is sealed")]
+    pub trait Sealed {}
+    impl Sealed for std::net::TcpListener {}
+    impl Sealed for std::os::unix::net::UnixListener {}
+}
+
+/// A listener that connections can be taken from. Implemented for those of the
+/// standard library.
+pub trait Accept: Listener + AsFd + sealed::Sealed {
     /// A connection.
     type Connection;
 
@@ -251,7 +259,7 @@ mod tests {
 
     use super::*;
     use crate::phase::Phase;
-    use crate::socket::{ListenerInfo, sealed};
+    use crate::socket::ListenerInfo;
 
     /// A listener of a process that has used up its descriptors.
     struct Starved(TcpListener);

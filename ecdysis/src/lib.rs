@@ -169,6 +169,7 @@ pub mod control;
 #[cfg(any(feature = "systemd_notify", feature = "systemd_sockets"))]
 mod systemd;
 mod ecdysis;
+mod settings;
 mod sockets;
 mod incoming;
 #[cfg(feature = "tokio_ecdysis")]

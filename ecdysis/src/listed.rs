@@ -223,11 +223,15 @@ impl fmt::Debug for Listed {
 
 /// Leads new connections of an `SO_REUSEPORT` group to its first members.
 #[derive(Debug)]
-pub(crate) struct Steering(pub(crate) Arc<Listed>);
+pub(crate) struct Steering {
+    pub(crate) member: Arc<Listed>,
+    /// Closed when it has ended: what the successor waits for.
+    pub(crate) _emptied: Option<Arc<OwnedFd>>,
+}
 
 impl Drop for Steering {
     fn drop(&mut self) {
-        if let Err(error) = quiesce::stop_steering(&*self.0) {
+        if let Err(error) = quiesce::stop_steering(&*self.member) {
             tracing::warn!(%error, "cannot spread connections over the whole group again");
         }
     }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -195,6 +196,23 @@ impl Predecessor {
         }
     }
 
+    /// Lets it go: it has said its last word. Waits, for `most` at the longest,
+    /// until it has emptied what we do not want of its sockets, or has ended.
+    pub(crate) fn part(self, most: Duration) -> io::Result<()> {
+        // It goes when this is closed.
+        let Self { words, ready, alive, .. } = self;
+        drop(ready);
+        let mut polled = vec![PollFd::new(words.as_fd(), PollFlags::empty())];
+        polled.extend(alive.as_ref().map(|alive| PollFd::new(alive.as_fd(), PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        loop {
+            match poll(&mut polled, timeout) {
+                Err(Errno::EINTR) => {}
+                waited => return Ok(waited.map(drop)?),
+            }
+        }
+    }
+
     fn read_manifest(&mut self) -> io::Result<Manifest> {
         let invalid = |Malformed(why): Malformed| {
             io::Error::new(ErrorKind::InvalidData, format!("manifest: {why}"))
@@ -238,7 +256,8 @@ impl Predecessor {
             // kernel's look at the pipe and its look at the process.
             timeout = PollTimeout::ZERO;
         }
-        let mut buffer = [0; 4096];
+        // As much as the pipe holds: a long manifest is looked at after each read.
+        let mut buffer = vec![0; 64 * 1024];
         loop {
             match read(&self.words, &mut buffer) {
                 Ok(0) => return Ok(false),

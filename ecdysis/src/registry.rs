@@ -208,7 +208,7 @@ impl Registry {
             return Ok(());
         }
         let mut sockets = self.lock();
-        if sockets.growing.iter().any(|steering| steering.0.key == *key) {
+        if sockets.growing.iter().any(|steering| steering.member.key == *key) {
             return Ok(());
         }
         let active = sockets.active.iter().filter(|listed| listed.key == *key && listed.inherited);
@@ -217,15 +217,17 @@ impl Registry {
             && quiesce::is_reuseport(member)?
         {
             quiesce::steer_to_first(member, u32::try_from(group.len()).unwrap_or(u32::MAX))?;
-            sockets.growing.push(Steering(Arc::clone(member)));
+            sockets.growing.push(Steering { member: Arc::clone(member), _emptied: None });
         }
         Ok(())
     }
 
     /// Lets go of everything: the successor has it now, or nobody will. Where a
     /// group shrinks, new connections are led to the members that stay, while
-    /// the others are emptied by those who still hold them.
-    pub(crate) fn clear(&self) {
+    /// the others are emptied by those who still hold them. `emptied` is closed
+    /// when that is done.
+    pub(crate) fn clear(&self, emptied: Option<OwnedFd>) {
+        let emptied = emptied.map(Arc::new);
         let (active, _inherited) = {
             let mut sockets = self.lock();
             sockets.tell = None;
@@ -236,8 +238,8 @@ impl Registry {
             active.iter().partition(|listed| listed.unwanted());
         let mut steered: Vec<Arc<Steering>> = Vec::new();
         for listed in unwanted {
-            let known = steered.iter().find(|steering| steering.0.key == listed.key).cloned();
-            if let Some(steering) = known.or_else(|| steer(&listed.key, &staying)) {
+            let known = steered.iter().find(|steering| steering.member.key == listed.key).cloned();
+            if let Some(steering) = known.or_else(|| steer(&listed.key, &staying, &emptied)) {
                 listed.steer_past(Arc::clone(&steering));
                 steered.push(steering);
             }
@@ -257,12 +259,19 @@ impl fmt::Debug for Registry {
 
 /// Leads new connections to those members of a group that stay, if there is a
 /// group and some stay.
-fn steer(key: &SocketKey, staying: &[&Arc<Listed>]) -> Option<Arc<Steering>> {
+fn steer(
+    key: &SocketKey,
+    staying: &[&Arc<Listed>],
+    emptied: &Option<Arc<OwnedFd>>,
+) -> Option<Arc<Steering>> {
     let group: Vec<_> = staying.iter().filter(|listed| listed.key == *key).collect();
     let member = group.first()?;
     let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
     match quiesce::steer_to_first(member.as_fd(), count) {
-        Ok(()) => Some(Arc::new(Steering(Arc::clone(member)))),
+        Ok(()) => {
+            let steering = Steering { member: Arc::clone(member), _emptied: emptied.clone() };
+            Some(Arc::new(steering))
+        }
         Err(error) => {
             tracing::warn!(%error, ?key, "cannot lead connections to the sockets that stay");
             None
@@ -303,8 +312,11 @@ impl Drop for Registration {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::Read as _;
+    use std::net::{SocketAddr, TcpListener};
     use std::sync::mpsc;
+
+    use socket2::{Domain, Socket, Type};
 
     use super::*;
     use crate::listed::Manner;
@@ -322,7 +334,7 @@ mod tests {
         (Passed::new(9, key), socket.into())
     }
 
-    fn refused(address: std::net::SocketAddr) {
+    fn refused(address: SocketAddr) {
         crate::sys::spawn::no_copy_is_left();
         let error = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -346,7 +358,7 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let registration = registry.enter(key(0), &socket, None, false).unwrap();
         assert_eq!(registry.export().len(), 1);
-        registry.clear();
+        registry.clear(None);
         registry.lock().active.push(Arc::clone(&registration.listed));
         drop((socket, registration));
         assert!(registry.export().is_empty());
@@ -508,6 +520,33 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_hears_when_what_it_does_not_want_of_a_group_is_emptied() {
+        let member = |address: SocketAddr| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_port(true).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket.listen(1).unwrap();
+            socket
+        };
+        let first = member(([127, 0, 0, 1], 0).into());
+        let second = member(first.local_addr().unwrap().as_socket().unwrap());
+        let (mut hears, tells) = io::pipe().unwrap();
+        let registry = Registry::default();
+        let stays = registry.enter(key(0), &first, None, false).unwrap();
+        let goes = registry.enter(key(0), &second, None, false).unwrap();
+        registry.export();
+        registry.mark(1, false);
+        registry.clear(Some(tells.into()));
+        drop(stays);
+        fd::set_nonblocking(&hears, true).unwrap();
+        let heard = hears.read(&mut [0]).unwrap_err();
+        assert_eq!(heard.kind(), io::ErrorKind::WouldBlock, "it is being emptied");
+        fd::set_nonblocking(&hears, false).unwrap();
+        drop(goes);
+        assert_eq!(hears.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
     fn a_socket_file_is_removed_by_the_last_who_serves_on_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
@@ -534,7 +573,7 @@ mod tests {
                 registry
             };
             registry.set_tenure(tenure);
-            registry.clear();
+            registry.clear(None);
             assert_eq!(!path.exists(), removed, "{tenure:?}, inherited: {inherited}");
             let _ = std::fs::remove_file(&path);
         }

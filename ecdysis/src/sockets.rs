@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::ecdysis::Ecdysis;
 use crate::listed::Manner;
 use crate::registry::Registration;
-use crate::socket::{Listener, SocketKey};
+use crate::socket::SocketKey;
 use crate::unix_path::{Inode, Kind, UnixOptions, bind, bind_abstract};
 
 /// What `listen_tcp` asks for; the kernel cuts it to `net.core.somaxconn`. At
@@ -177,7 +177,7 @@ impl Ecdysis {
     ///
     /// # Errors
     /// Those of fstat(2).
-    pub fn forget(&self, socket: &impl Listener) -> io::Result<bool> {
+    pub fn forget(&self, socket: &impl AsFd) -> io::Result<bool> {
         self.registry.forget(socket.as_fd())
     }
 

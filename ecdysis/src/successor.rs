@@ -28,6 +28,10 @@ const MANIFEST_AT: i32 = spawn::FIRST;
 const READY_AT: i32 = spawn::FIRST + 1;
 const SOCKETS_FROM: i32 = spawn::FIRST + 2;
 
+/// How much one that has ended can have left unheard (pipe(7)), unless it has
+/// enlarged the pipe.
+const PIPE_HOLDS: usize = 64 * 1024;
+
 /// What the successor is to be.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
@@ -176,25 +180,31 @@ impl Successor {
         self.child.kill()
     }
 
-    /// Lets it go its own way: it has succeeded us. What it has still said; it
-    /// cannot say more.
-    pub(crate) fn let_go(mut self) -> Vec<Seen> {
-        let said = self.listen();
+    /// Lets it go its own way: it has succeeded us. What it has still said (it cannot
+    /// say more), and what tells it, when it is dropped, that we have emptied what it
+    /// does not want.
+    pub(crate) fn let_go(mut self) -> (Vec<Seen>, Option<OwnedFd>) {
+        let said = self.listen().unwrap_or_default();
         self.child.let_go();
-        said.unwrap_or_default()
+        (said, self.words.pipe)
     }
 
-    /// What it has said since the last time.
+    /// What it has said since the last time; of one that talks without end, as
+    /// much as its pipe holds.
     fn listen(&mut self) -> io::Result<Vec<Seen>> {
         let mut seen = Vec::new();
         let mut buffer = [0; 4096];
-        while self.listening {
+        let mut heard = 0;
+        while self.listening && heard < PIPE_HOLDS {
             match read(&self.ready, &mut buffer) {
                 Ok(0) => {
                     self.listening = false;
                     seen.extend(self.listener.end());
                 }
-                Ok(count) => seen.extend(self.listener.hear(&buffer[..count])),
+                Ok(count) => {
+                    heard += count;
+                    seen.extend(self.listener.hear(&buffer[..count]));
+                }
                 Err(Errno::EAGAIN) => {
                     seen.extend(self.listener.pause());
                     break;
@@ -303,7 +313,7 @@ mod tests {
         let pid = nix::unistd::Pid::from_raw(successor.pid().cast_signed());
         let mut ready = [PollFd::new(successor.ready.as_fd(), PollFlags::POLLIN)];
         poll(&mut ready, PollTimeout::NONE).unwrap();
-        let said = successor.let_go();
+        let (said, _emptied) = successor.let_go();
         nix::sys::wait::waitpid(pid, None).unwrap();
         let wants = Later::Wants { place: 7, wanted: true };
         assert_eq!(said[..2], [Seen::Ready(Dialect::Ours), Seen::Later(wants)]);

@@ -25,6 +25,11 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// How long a predecessor may take to empty what its successor does not want. It
+/// has two seconds and a moment for each socket, and empties all at once; only
+/// an application that does not read its streams to the end takes longer.
+const EMPTYING: Duration = Duration::from_secs(3);
+
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
 pub(crate) struct Settled(Mutex<bool>, Condvar);
@@ -115,11 +120,7 @@ impl Join {
                     }
                     Act::Accept => self.accept(),
                     Act::Settle(then) => {
-                        self.wait_for_the_late();
-                        self.registry.close_unclaimed();
-                        self.registry.set_tenure(Tenure::Ours);
-                        // An application that handles one of them does by now.
-                        signals::let_in(&self.ignored);
+                        self.settle(then);
                         return then;
                     }
                 }
@@ -133,6 +134,24 @@ impl Join {
         let until = self.accepts.map(|accepts| accepts + LATE);
         if let (true, Some(until)) = (self.registry.has_unclaimed(), until) {
             thread::sleep(until.saturating_duration_since(now()));
+        }
+    }
+
+    fn settle(self, then: Then) {
+        self.wait_for_the_late();
+        self.registry.close_unclaimed();
+        self.registry.set_tenure(Tenure::Ours);
+        // An application that handles one of them does by now.
+        signals::let_in(&self.ignored);
+        let stops = matches!(then, Then::Stop | Then::PartialStop);
+        // While the predecessor empties members of a group, new connections are
+        // led past them. A successor of ours that joined the group would lead
+        // them there again.
+        if !self.unwanted.is_empty()
+            && !stops
+            && let Err(error) = self.predecessor.part(EMPTYING)
+        {
+            tracing::warn!(%error, "cannot wait for the predecessor to empty what we do not want");
         }
     }
 

@@ -17,12 +17,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchownat};
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
 use crate::error::at_path;
+use crate::sys::mode::change_mode;
 
 /// How many bytes a path or an abstract name may have (unix(7): `sun_path` has
 /// 108, one of them for the null byte).
@@ -56,7 +57,8 @@ impl UnixOptions {
 
     /// The permission bits of the socket file, whatever the umask. To connect
     /// or to send, a process needs the permission to write (unix(7)). At no
-    /// moment do the bits allow more than these.
+    /// moment do the bits allow more than these. Where `/proc` is missing, this
+    /// takes Linux 6.6.
     #[must_use]
     pub fn mode(self, mode: u32) -> Self {
         Self { mode: Some(mode), ..self }
@@ -258,8 +260,8 @@ fn publish(kind: Kind, fd: &OwnedFd, path: &Path, options: &UnixOptions) -> io::
         own(None, options.gid)?;
     }
     if let Some(mode) = options.mode {
-        fchmodat(AT_FDCWD, path, permissions(mode)?, FchmodatFlags::NoFollowSymlink)
-            .map_err(|errno| at_path("change the mode of", path, errno.into()))?;
+        change_mode(path, permissions(mode)?)
+            .map_err(|error| at_path("change the mode of", path, error))?;
     }
     if options.uid.is_some() {
         own(options.uid, None)?;

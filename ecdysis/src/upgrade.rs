@@ -150,7 +150,7 @@ fn stop_now(course: &Course) {
     if course.watch.advance(Phase::Starting, Phase::Draining) {
         // The predecessor serves, and will see us end. What we share with it is
         // left as it is.
-        course.registry.clear();
+        course.registry.clear(None);
         return;
     }
     match course.watch.phase() {
@@ -158,7 +158,7 @@ fn stop_now(course: &Course) {
         Phase::Starting | Phase::Serving | Phase::HandingOff => {
             course.tell.say(&[Later::Stopping]);
             course.registry.set_tenure(Tenure::Ours);
-            course.registry.clear();
+            course.registry.clear(None);
             course.watch.set(Phase::Stopping);
         }
     }
@@ -202,13 +202,14 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         (Ok(()), Some(successor)) => {
             // Up to here a stop is one of the service.
             course.pass_on(course.requests.succeed(), &successor);
-            for said in successor.let_go() {
+            let (said, emptied) = successor.let_go();
+            for said in said {
                 if let Seen::Later(Later::Wants { place, wanted }) = said {
                     course.registry.mark(place, wanted);
                 }
             }
             course.registry.set_tenure(Tenure::Successor);
-            course.registry.clear();
+            course.registry.clear(emptied);
             course.watch.set(Phase::Draining);
         }
         (_, failed) => {
@@ -283,6 +284,18 @@ fn start(
 }
 
 impl Course {
+    /// One that cannot begin, for want of a thread to make it on. The hooks are
+    /// called here, on the thread that asks.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn cannot_begin(&self, error: std::io::Error) -> UpgradeReport {
+        let report = UpgradeReport::not_started(self.generation, error.into());
+        tracing::error!("{report}");
+        self.counters.upgrade_started();
+        self.count(&report);
+        self.observe(Stage::Decided(&report));
+        report
+    }
+
     /// An upgrade that does not even begin.
     fn refuse(&self, kind: UpgradeErrorKind) -> UpgradeReport {
         let report = UpgradeReport::not_started(self.generation, UpgradeError::new(kind));
@@ -365,18 +378,33 @@ impl Drive<'_> {
                 let most = deadline.saturating_duration_since(now());
                 let most = if seen.is_empty() { most } else { Duration::ZERO };
                 seen.extend(successor.wait(most, requests.wake())?);
-                if seen.is_empty() && now() >= deadline {
-                    seen.push(Seen::Deadline);
-                }
             }
             for seen in seen {
-                for action in self.leaving.handle(now(), seen) {
-                    if let Some(verdict) = self.act(action, successor)? {
-                        return self.conclude(verdict, successor);
-                    }
+                if let Some(verdict) = self.handle(seen, successor)? {
+                    return self.conclude(verdict, successor);
                 }
             }
+            // Whatever was seen: one that talks without end is not waited for
+            // without end. What was seen may have set another deadline.
+            if self.leaving.deadline().is_some_and(|deadline| now() >= deadline)
+                && let Some(verdict) = self.handle(Seen::Deadline, successor)?
+            {
+                return self.conclude(verdict, successor);
+            }
         }
+    }
+
+    fn handle(
+        &mut self,
+        seen: Seen,
+        successor: &mut Successor,
+    ) -> Result<Option<Verdict>, UpgradeError> {
+        for action in self.leaving.handle(now(), seen) {
+            if let Some(verdict) = self.act(action, successor)? {
+                return Ok(Some(verdict));
+            }
+        }
+        Ok(None)
     }
 
     fn act(

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::Stream;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
@@ -34,8 +35,44 @@ pub enum StopOnShutdown {
     No,
 }
 
-/// Judges an item of the inner stream; `None`: it is no failure.
-type Judge<T> = fn(&T) -> Option<Failure>;
+/// What has to be known of the items of the inner stream. A stream can be named
+/// whatever it holds, as in the published crate, so that `S` yields anything at
+/// all is asked only where an item is at hand.
+trait Judge<S>: Send + Sync {
+    /// Whether an item is a failure.
+    fn judge(&self, item: &S::Item) -> Option<Failure>
+    where
+        S: Stream;
+
+    /// What to do with an item that came while its socket was being emptied.
+    fn admit(&self, _item: &S::Item)
+    where
+        S: Stream,
+    {
+    }
+}
+
+/// Connections or datagrams, or why there is none.
+struct Results;
+
+impl<S: Stream<Item = io::Result<T>>, T> Judge<S> for Results {
+    fn judge(&self, item: &io::Result<T>) -> Option<Failure> {
+        item.as_ref().err().map(Failure::of)
+    }
+}
+
+/// Connections over TCP.
+struct TcpResults;
+
+impl<S: Stream<Item = io::Result<TcpStream>>> Judge<S> for TcpResults {
+    fn judge(&self, item: &io::Result<TcpStream>) -> Option<Failure> {
+        item.as_ref().err().map(Failure::of)
+    }
+
+    fn admit(&self, item: &io::Result<TcpStream>) {
+        item.iter().for_each(admit);
+    }
+}
 
 /// A stream of connections (or datagrams) that accepts while its process
 /// serves, waits while it does not, and ends when it has served: on an upgrade,
@@ -54,15 +91,13 @@ type Judge<T> = fn(&T) -> Option<Failure>;
 /// (with the runtime's timer, which has to be enabled), and goes on; the
 /// connections stay in the kernel's queue meanwhile. Only an error that will
 /// not go away is handed out. So `while let Some(Ok(connection))` is right.
-pub struct StoppableStream<S: Stream> {
+pub struct StoppableStream<S> {
     /// `None` once it has ended. Dropped then, and the registration with it,
     /// so that the socket is closed even if the application keeps the stream.
     inner: Option<(S, Registration)>,
     gate: Listening,
     ends_on_stop: bool,
-    judge: Judge<S::Item>,
-    /// What to do with an item that came while its socket was being emptied.
-    admit: fn(&S::Item),
+    judge: Box<dyn Judge<S>>,
     counters: Counters,
     backoff: Backoff,
     /// Nothing is accepted before this.
@@ -83,13 +118,27 @@ impl<S: Stream<Item = io::Result<T>>, T> StoppableStream<S> {
             inner: Some((inner, registration)),
             gate: ecdysis.watch.listen(),
             ends_on_stop: stop == StopOnShutdown::Yes,
-            judge: |item| item.as_ref().err().map(Failure::of),
-            admit: |_| {},
+            judge: Box::new(Results),
             counters: ecdysis.counters.clone(),
             backoff: Backoff::default(),
             pause: None,
             quiesce: None,
             look: None,
+        }
+    }
+}
+
+impl<S> StoppableStream<S> {
+    /// The socket, for its options and addresses (a UDP stream has no other way
+    /// to join a group or to set a buffer). Nothing interrupts what is done with
+    /// it, and what is set holds for the next generation, too.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stream has ended.
+    pub fn socket(&self) -> io::Result<SockRef<'_>> {
+        match &self.inner {
+            Some((_, registration)) => Ok(SockRef::from(&*registration.listed)),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -101,8 +150,8 @@ impl StoppableStream<TcpListenerStream> {
         ecdysis: &Ecdysis,
         stop: StopOnShutdown,
     ) -> Self {
-        let admit = |item: &io::Result<TcpStream>| item.iter().for_each(admit);
-        Self { admit, ..Self::new(inner, registration, ecdysis, stop) }
+        let judge = Box::new(TcpResults);
+        Self { judge, ..Self::new(inner, registration, ecdysis, stop) }
     }
 
     /// The address the socket is bound to; with the port the kernel chose, if
@@ -141,7 +190,7 @@ impl<S: Stream + Unpin> Stream for StoppableStream<S> {
                 Look::Shut => return Poll::Pending,
                 Look::Empty if this.waits(cx) => return Poll::Pending,
                 Look::Empty => {}
-                Look::Item(item) => match (this.judge)(&item) {
+                Look::Item(item) => match this.judge.judge(&item) {
                     None => {
                         this.succeeded(&item);
                         return Poll::Ready(Some(item));
@@ -231,7 +280,7 @@ impl<S: Stream + Unpin> StoppableStream<S> {
         self.backoff = Backoff::default();
         if let Some(quiesce) = &mut self.quiesce {
             quiesce.accepted();
-            (self.admit)(item);
+            self.judge.admit(item);
         }
     }
 
@@ -254,7 +303,7 @@ impl<S: Stream + Unpin> StoppableStream<S> {
     }
 }
 
-impl<S: Stream> fmt::Debug for StoppableStream<S> {
+impl<S> fmt::Debug for StoppableStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoppableStream")
             .field("ended", &self.inner.is_none())

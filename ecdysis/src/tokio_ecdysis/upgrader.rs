@@ -18,7 +18,7 @@ use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::phase::{Listening, Phase};
 use crate::protocol::{Seen, Then};
 use crate::report::UpgradeReport;
-use crate::upgrade;
+use crate::upgrade::{self, Course};
 
 /// How this process left, and why; or what kept it from ever leaving.
 pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
@@ -177,25 +177,21 @@ impl Upgrader {
     }
 
     fn start(&mut self, upgrade: Upgrade) {
-        let (end, ended) = oneshot::channel();
-        let begun = self.process.ecdysis.course().and_then(|course| {
-            let run = move || {
-                // Nobody may be there to hear it, when the runtime is shut down.
-                drop(end.send(upgrade::run(&course, std::env::vars_os().collect())));
-            };
-            thread::Builder::new().name("ecdysis-upgrade".to_owned()).spawn(run)
-        });
-        match begun {
-            Ok(_) => {
-                let stoppers = Vec::new();
-                self.running = Some(Running { ended, upgrade, stop: None, stoppers });
-            }
+        let report = match self.process.ecdysis.course().map(Arc::new) {
+            Ok(course) => match begin(&course) {
+                Ok(ended) => {
+                    let stoppers = Vec::new();
+                    self.running = Some(Running { ended, upgrade, stop: None, stoppers });
+                    return;
+                }
+                Err(error) => course.cannot_begin(error),
+            },
             Err(error) => {
                 tracing::error!(%error, "cannot begin an upgrade");
-                let report = UpgradeReport::not_started(self.process.generation(), error.into());
-                tell(&report, upgrade.askers);
+                UpgradeReport::not_started(self.process.generation(), error.into())
             }
-        }
+        };
+        tell(&report, upgrade.askers);
     }
 
     fn stop(&mut self, wish: Wish, reason: ExitReason, asker: Asker) -> Option<(Wish, ExitReason)> {
@@ -337,6 +333,18 @@ impl Upgrader {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// Begins an upgrade, on a thread of its own.
+fn begin(course: &Arc<Course>) -> io::Result<oneshot::Receiver<UpgradeReport>> {
+    let (end, ended) = oneshot::channel();
+    let course = Arc::clone(course);
+    let run = move || {
+        // Nobody may be there to hear it, when the runtime is shut down.
+        drop(end.send(upgrade::run(&course, std::env::vars_os().collect())));
+    };
+    thread::Builder::new().name("ecdysis-upgrade".to_owned()).spawn(run)?;
+    Ok(ended)
 }
 
 fn tell(report: &UpgradeReport, askers: impl IntoIterator<Item = Asker>) {

@@ -18,6 +18,7 @@ mod coming_and_going;
 mod reuseport;
 mod stops;
 mod limits;
+mod threads;
 mod descriptors;
 mod bequest;
 mod manners;
