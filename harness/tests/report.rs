@@ -92,6 +92,8 @@ fn connection(operation: &Operation) -> Connection {
         bytes_out: 10,
         bytes_in: 20,
         reset: false,
+        syn_retransmits: None,
+        retransmits: None,
     }
 }
 
@@ -153,7 +155,7 @@ fn recording() -> Recording {
             evidence: "pid 12 killed by SIGKILL before it answered".to_owned(),
             old_answered: Some(Stamp(610 * MS)),
         }],
-        kernel: KernelLedger { scope: Scope::Private, before: opens(5), after: opens(105) },
+        kernel: KernelLedger::new(Scope::Private, opens(5), opens(105)),
         observer: Observer { intended: vec![100], ..Observer::default() },
         interrupted: None,
         leaked: Vec::new(),

@@ -7,3 +7,4 @@
 pub mod counters;
 pub mod netns;
 pub mod procfs;
+pub mod sampler;

@@ -98,7 +98,7 @@ pub(super) fn recording() -> Recording {
         generations,
         upgrades: (1..4).map(upgrade).collect(),
         faults: Vec::new(),
-        kernel: KernelLedger { scope: Scope::Private, before, after },
+        kernel: KernelLedger::new(Scope::Private, before, after),
         observer: Observer { intended: vec![CONNECTIONS], ..Observer::default() },
         interrupted: None,
         leaked: Vec::new(),
@@ -179,6 +179,8 @@ fn connection(id: u64, generation: usize) -> Connection {
         bytes_out: PAYLOAD,
         bytes_in: PAYLOAD + GREETING,
         reset: false,
+        syn_retransmits: None,
+        retransmits: None,
     }
 }
 
