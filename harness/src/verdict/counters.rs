@@ -89,6 +89,7 @@ pub(super) fn check(evidence: &Evidence<'_>, unexplained: &BTreeMap<String, i128
         limit: "= 0".to_owned(),
         got: unexplained.values().sum::<i128>().to_string(),
         detail,
+        gate: None,
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                     limit: "= 0".to_owned(),
                     got: "-".to_owned(),
                     detail: Some("the server does not say who it is".to_owned()),
+                    gate: None,
                 };
             }
             let status = if ids.is_empty() || tolerated { Status::Pass } else { Status::Fail };
@@ -50,6 +51,7 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                 limit: if tolerated { "tolerated" } else { "= 0" }.to_owned(),
                 got: ids.len().to_string(),
                 detail: (!ids.is_empty()).then(|| format!("operations {}", named(ids))),
+                gate: None,
             }
         })
         .collect()

@@ -29,6 +29,7 @@ pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
         limit: law.says.clone(),
         got: format!("{} = {}", law.lhs, law.rhs),
         detail: why.filter(|_| unchecked).map(str::to_owned),
+        gate: None,
     }
 }
 

@@ -61,11 +61,16 @@ pub(super) fn plan() -> Plan {
             connections_per_upgrade: 2.0,
             faults: 0,
             tolerated: Vec::new(),
+            faults_delivered: None,
+            ops_in_window: Vec::new(),
         },
         limits: ObserverLimits {
             lateness_p99: Duration::from_millis(50),
             hiccup_max: Duration::from_millis(500),
+            lateness_max: Duration::from_secs(1),
+            shed: 0,
         },
+        gates: Vec::new(),
     }
 }
 
