@@ -204,6 +204,7 @@ fn clean() -> Verdict {
             bad_connection_upper: 0.000_49,
         },
         gaps: Vec::new(),
+        upgrades: Vec::new(),
     }
 }
 

@@ -109,6 +109,41 @@ pub struct Bounds {
     pub bad_connection_upper: f64,
 }
 
+/// What closes the window of an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closing {
+    /// The old generation was found gone.
+    OldGone,
+    /// The next upgrade was triggered.
+    NextTrigger,
+    /// The run ended.
+    RunEnded,
+}
+
+/// One upgrade, as the ledgers have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpgradeWindow {
+    /// [`crate::event::Upgrade::number`].
+    pub number: u64,
+    /// The trigger.
+    pub from: Stamp,
+    /// The end.
+    pub until: Stamp,
+    /// What ended it.
+    pub closing: Closing,
+    /// Operations intended in it.
+    pub operations: u64,
+    /// Those of them that were harmed.
+    pub harmed: u64,
+    /// The laws; those that cannot be exact at its edges are not checked.
+    pub laws: Vec<Law>,
+    /// Counters of those that must not move that did, between its edges.
+    pub moved: BTreeMap<String, i128>,
+    /// The most connections that were seen to wait for being accepted.
+    pub deepest_queue: u64,
+}
+
 /// What a recording proves.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
@@ -128,4 +163,6 @@ pub struct Verdict {
     pub bounds: Bounds,
     /// The longest gap of every population, in the recording's order.
     pub gaps: Vec<Gap>,
+    /// The laws of every upgrade, in the recording's order.
+    pub upgrades: Vec<UpgradeWindow>,
 }

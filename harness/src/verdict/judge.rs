@@ -4,7 +4,9 @@ use super::check::{Check, Outcome, Status, Verdict};
 use super::evidence::Evidence;
 use super::gates::{self, Findings};
 use super::windows::Windows;
-use super::{bounds, counters, coverage, faults, gaps, harm, laws, processes, upgrades};
+use super::{
+    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, upgrades,
+};
 use crate::event::{Outcome as Ended, Recording};
 use crate::scenario::Plan;
 
@@ -28,10 +30,13 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
         windows: &windows,
     };
 
+    let windows_of_upgrades = per_upgrade::windows(&evidence, &findings);
+
     // What the scenario's author asked for comes first.
     let mut checks = gates::checks(&evidence, &findings);
     checks.extend(harm::checks(&evidence, &harm));
     checks.extend(laws.iter().map(|law| laws::check(law, &evidence)));
+    checks.extend(per_upgrade::check(&windows_of_upgrades));
     checks.push(counters::check(&evidence, &unexplained));
     checks.push(upgrades::check(&evidence));
     checks.extend(faults::checks(&evidence));
@@ -48,6 +53,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
         unexplained,
         bounds: bounds::bounds(survived, evidence.opened().count()),
         gaps,
+        upgrades: windows_of_upgrades,
     }
 }
 

@@ -17,11 +17,12 @@ mod upgrades;
 mod faults;
 mod coverage;
 mod gates;
+mod per_upgrade;
 mod judge;
 
 #[cfg(test)]
 mod tests;
 
-pub use check::{Bounds, Check, Gap, Gated, Law, Outcome, Status, Verdict};
+pub use check::{Bounds, Check, Closing, Gap, Gated, Law, Outcome, Status, UpgradeWindow, Verdict};
 pub use judge::judge;
 pub use windows::{Edges, Windows};

@@ -3,6 +3,7 @@
 
 mod clean;
 mod gates;
+mod per_upgrade;
 
 use proptest::prelude::*;
 
@@ -114,6 +115,35 @@ fn l6_sees_a_reset_that_no_client_saw() {
 fn l7_sees_bytes_that_went_missing_either_way() {
     stops("law.L7.out", Status::Fail, |_, run| ledger(run, 0).bytes_in -= 1);
     stops("law.L7.in", Status::Fail, |_, run| ledger(run, 0).bytes_out += 1);
+}
+
+#[test]
+fn l8_sees_a_datagram_that_nobody_read() {
+    let datagrams = |run: &mut Recording, read: u64| {
+        count(run, "Udp.OutDatagrams", 10);
+        count(run, "Udp.InDatagrams", read);
+        count(run, "Snmp6.Udp6OutDatagrams", 2);
+        count(run, "Snmp6.Udp6InDatagrams", 2);
+    };
+    stops("law.L8", Status::Pass, |_, run| datagrams(run, 10));
+    stops("law.L8", Status::Fail, |_, run| datagrams(run, 9));
+    let verdict = judge(&plan(), &recording());
+    assert!(verdict.laws.iter().all(|law| law.id != "L8"), "nobody sent any");
+}
+
+#[test]
+fn a_syn_that_was_sent_again_is_a_stall_however_short_it_seemed() {
+    stops("harm.stall_syn", Status::Fail, |_, run| run.connections[5].syn_retransmits = Some(1));
+    stops("harm.stall_syn", Status::Pass, |_, run| {
+        run.connections[5].syn_retransmits = Some(0);
+        run.connections[6].retransmits = Some(1);
+    });
+    // The kernel counted what the connection knows.
+    let verdict = spoiled(|_, run| {
+        run.connections[5].syn_retransmits = Some(2);
+        count(run, "TcpExt.TCPSynRetrans", 2);
+    });
+    assert!(verdict.unexplained.is_empty(), "{:?}", verdict.unexplained);
 }
 
 #[test]
