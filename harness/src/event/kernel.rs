@@ -37,13 +37,15 @@ pub enum Edge {
     Ended,
 }
 
-/// A listening socket whose accept queue was not empty.
+/// The accept queue of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     /// The socket's inode.
     pub inode: u64,
     /// Connections that waited to be accepted.
     pub waiting: u64,
+    /// How many may; the kernel lets in one more than that.
+    pub limit: u64,
 }
 
 /// The kernel's state at one moment, as what has changed since the sample before.
@@ -58,7 +60,8 @@ pub struct Sample {
     pub edges: Vec<Edge>,
     /// Index into [`Samples::names`], and how far that counter moved.
     pub moved: Vec<(usize, i64)>,
-    /// Accept queues with somebody in them.
+    /// The accept queues of the target's listeners; none where nobody listens, or
+    /// the kernel does not tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<Queue>,
 }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::event::{Queue, Resources};
+use crate::event::Resources;
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
@@ -91,25 +91,11 @@ pub fn is_listening(address: SocketAddr) -> io::Result<bool> {
     Ok(listening("self")?.iter().any(|socket| covers(socket.local, address)))
 }
 
-/// The accept queues of this network namespace's listeners at `port` that have
-/// somebody in them.
-///
-/// # Errors
-///
-/// The table could not be read.
-pub fn queues(port: u16) -> io::Result<Vec<Queue>> {
-    let ours = |socket: &Socket| socket.local.port() == port && socket.waiting > 0;
-    let queue = |socket: Socket| Queue { inode: socket.inode, waiting: socket.waiting };
-    Ok(listening("self")?.into_iter().filter(ours).map(queue).collect())
-}
-
 /// A row of a table of internet sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Socket {
     local: SocketAddr,
     listens: bool,
-    /// Bytes to be read; of a listener, connections to be accepted.
-    waiting: u64,
     inode: u64,
 }
 
@@ -225,7 +211,6 @@ fn parse_socket(line: &str) -> Option<Socket> {
     Some(Socket {
         local: parse_address(words.get(1)?)?,
         listens: *words.get(3)? == LISTEN,
-        waiting: u64::from_str_radix(words.get(4)?.split_once(':')?.1, 16).ok()?,
         inode: words.get(9)?.parse().ok()?,
     })
 }

@@ -150,10 +150,10 @@ fn measure(metric: &Metric, evidence: &Evidence<'_>, findings: &Findings<'_>) ->
             counted(living.count() + recording.leaked.len(), recording.generations.len())
         }
         Metric::QueueDepth => {
-            let samples = &recording.kernel.samples.rows;
-            let depths = samples.iter().flat_map(|row| &row.queues).map(|queue| queue.waiting);
+            let told = recording.kernel.samples.rows.iter().filter(|row| !row.queues.is_empty());
+            let depths = told.clone().flat_map(|row| &row.queues).map(|queue| queue.waiting);
             let most = depths.max().unwrap_or(0);
-            counted(usize::try_from(most).unwrap_or(usize::MAX), samples.len())
+            counted(usize::try_from(most).unwrap_or(usize::MAX), told.count())
         }
     }
 }

@@ -264,6 +264,7 @@ fn leaked_processes_are_counted() {
 #[test]
 fn the_deepest_queue_is_gated() {
     let shallow = at_most(Metric::QueueDepth, Bound::Number(5.0));
+    let queue = |inode, waiting| Queue { inode, waiting, limit: 128 };
     let sampled = |waiting: u64| {
         judged(shallow.clone(), move |_, run| {
             run.kernel.samples.rows.push(Sample {
@@ -271,7 +272,7 @@ fn the_deepest_queue_is_gated() {
                 to: Stamp(2),
                 edges: vec![Edge::Triggered(1)],
                 moved: Vec::new(),
-                queues: vec![Queue { inode: 42, waiting }, Queue { inode: 43, waiting: 1 }],
+                queues: vec![queue(42, waiting), queue(43, 1)],
             });
         })
     };

@@ -189,7 +189,7 @@ fn a_window_counts_its_harm_and_its_deepest_queue() {
         long(run);
         run.operations[190].fate = Fate::Harmed(Harm::Refused);
         let (at, _) = run.kernel.samples.at(Edge::Gone(run.upgrades[1].old_pid)).unwrap();
-        run.kernel.samples.rows[at].queues = vec![Queue { inode: 42, waiting: 9 }];
+        run.kernel.samples.rows[at].queues = vec![Queue { inode: 42, waiting: 9, limit: 128 }];
     });
     let of = |number: usize| {
         let window = &verdict.upgrades[number - 1];
