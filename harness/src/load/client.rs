@@ -120,6 +120,8 @@ impl<'a> Client<'a> {
             bytes_out: 0,
             bytes_in: 0,
             reset: false,
+            syn_retransmits: None,
+            retransmits: None,
         };
         Self {
             context,
