@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Counters by their names, `Tcp.OutRsts`, `TcpExt.ListenDrops`, ….
 pub type Counters = BTreeMap<String, u64>;
 
 /// Whose traffic the counters count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// A network namespace of the run's own: every count is the run's.
