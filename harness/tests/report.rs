@@ -21,6 +21,8 @@ use harness::verdict::{self, Bounds, Check, Law, Status, Verdict};
 
 #[path = "report/formats.rs"]
 mod formats;
+#[path = "report/html.rs"]
+mod html;
 #[path = "report/real.rs"]
 mod real;
 #[path = "report/schema.rs"]
@@ -306,6 +308,7 @@ fn a_run_leaves_its_files() {
     let files = [
         "result.json",
         "report.txt",
+        "report.html",
         "junit.xml",
         "summary.md",
         "metrics.prom",
@@ -313,7 +316,7 @@ fn a_run_leaves_its_files() {
         "churn.hgrm",
     ];
     let length = |file: &str| std::fs::metadata(dir.path().join("a/b").join(file)).unwrap().len();
-    assert_eq!(files.map(length), [0; 7], "before the run");
+    assert_eq!(files.map(length), [0; 8], "before the run");
     let (recording, verdict) = (recording(), clean());
     let latencies = report::latencies(&recording, &verdict);
     outputs.write(&report(&recording, &verdict), &latencies).unwrap();

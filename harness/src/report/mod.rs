@@ -27,6 +27,7 @@ mod markdown;
 mod prometheus;
 mod hgrm;
 mod hlog;
+mod html;
 mod outputs;
 mod progress;
 
@@ -34,6 +35,7 @@ pub use explain::explain;
 pub use github::annotations;
 pub use hgrm::hgrm;
 pub use hlog::{Latencies, latencies};
+pub use html::render as html;
 pub use json::{parse, render as json};
 pub use junit::junit;
 pub use markdown::markdown;

@@ -11,11 +11,12 @@ use super::junit::junit;
 use super::markdown::markdown;
 use super::model::Report;
 use super::prometheus::prometheus;
-use super::{json, text};
+use super::{html, json, text};
 use crate::event::Recording;
 
 const RESULT: &str = "result.json";
 const TEXT: &str = "report.txt";
+const HTML: &str = "report.html";
 const JUNIT: &str = "junit.xml";
 const SUMMARY: &str = "summary.md";
 const METRICS: &str = "metrics.prom";
@@ -42,7 +43,7 @@ impl Outputs {
         populations: impl IntoIterator<Item = &'a str>,
     ) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let fixed = [RESULT, TEXT, JUNIT, SUMMARY, METRICS, HLOG].map(str::to_owned);
+        let fixed = [RESULT, TEXT, HTML, JUNIT, SUMMARY, METRICS, HLOG].map(str::to_owned);
         let names = fixed.into_iter().chain(populations.into_iter().map(file_name));
         let files = names.map(|name| {
             let file = File::create(dir.join(&name))?;
@@ -65,6 +66,7 @@ impl Outputs {
     pub fn write(&mut self, report: &Report, latencies: &Latencies) -> io::Result<()> {
         self.put(RESULT, json::render(report)?.as_bytes())?;
         self.put(TEXT, text::render(report, Some(&self.dir)).as_bytes())?;
+        self.put(HTML, html::render(report)?.as_bytes())?;
         let junit = junit(&[report]).map_err(io::Error::other)?;
         self.put(JUNIT, junit.as_bytes())?;
         self.put(SUMMARY, markdown(report).as_bytes())?;

@@ -20,7 +20,7 @@ pub fn prometheus(report: &Report) -> String {
     page.text
 }
 
-/// Families of samples. All are gauges: the next run begins anew.
+/// Families of samples.
 struct Page {
     text: String,
     scenario: String,
@@ -29,8 +29,18 @@ struct Page {
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
+    /// What is measured once: the next run begins anew.
     fn family(&mut self, name: &str, help: &str) {
-        self.text += &format!("# HELP harness_{name} {help}\n# TYPE harness_{name} gauge\n");
+        self.head(name, help, "gauge");
+    }
+
+    /// Quantiles of what was measured often.
+    fn summary(&mut self, name: &str, help: &str) {
+        self.head(name, help, "summary");
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.text += &format!("# HELP harness_{name} {help}\n# TYPE harness_{name} {kind}\n");
     }
 
     fn sample(&mut self, name: &str, labels: Labels<'_>, value: impl std::fmt::Display) {
@@ -57,6 +67,7 @@ impl Page {
             let labels = [labels, &[("quantile", quantile)]].concat();
             self.sample(name, &labels, seconds(ns));
         }
+        self.sample(&format!("{name}_count"), labels, figures.count);
     }
 }
 
@@ -113,7 +124,7 @@ fn clients(page: &mut Page, report: &Report) {
             );
         }
     }
-    page.family("latency_seconds", "From intended to done, of operations that ended well.");
+    page.summary("latency_seconds", "From intended to done, of operations that ended well.");
     for population in &report.populations {
         let windows = &population.windows;
         for (window, latency) in [
@@ -147,14 +158,14 @@ fn upgrades(page: &mut Page, totals: &UpgradeTotals) {
     page.single("upgrades_harmful", "Upgrades while which a client was harmed.", totals.harmful);
     if let Some(answered) = &totals.answered {
         let help = "From the trigger to the first answer of the new generation.";
-        page.family("upgrade_answered_seconds", help);
+        page.summary("upgrade_answered_seconds", help);
         page.quantiles("upgrade_answered_seconds", &[], answered);
     }
 }
 
 fn observer(page: &mut Page, report: &Report) {
     if let Some(lateness) = &report.observer.lateness {
-        page.family("observer_lateness_seconds", "From intended to dispatched.");
+        page.summary("observer_lateness_seconds", "From intended to dispatched.");
         page.quantiles("observer_lateness_seconds", &[], lateness);
     }
     let help = "The longest time in which a thread of the harness was not woken.";

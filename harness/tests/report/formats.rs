@@ -1,5 +1,6 @@
 //! Each file is what its readers expect, whatever names a scenario has.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::event::{Harm, Recording};
@@ -102,8 +103,15 @@ fn metrics_are_what_prometheus_reads() {
     let text = report::prometheus(&report_of(&recording, &verdict));
     let lines = text.lines().map(|line| Ok(line.to_owned()));
     let scrape = prometheus_parse::Scrape::parse(lines).unwrap();
-    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
-    assert_eq!(scrape.samples.len(), samples);
+    // The quantiles of a summary are one sample.
+    let (mut single, mut summed) = (0, BTreeSet::new());
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        match line.split_once(",quantile=") {
+            Some((summary, _)) => drop(summed.insert(summary)),
+            None => single += 1,
+        }
+    }
+    assert_eq!(scrape.samples.len(), single + summed.len());
     let value = |metric: &str, label: &str, value: &str| {
         let of = |sample: &&prometheus_parse::Sample| {
             sample.metric == metric && sample.labels.get(label) == Some(value)
@@ -122,7 +130,13 @@ fn metrics_are_what_prometheus_reads() {
         let seen = value("harness_harmed_operations", "harm", harm.id());
         assert!(near(seen, f64::from(u8::from(done))), "{harm}");
     }
-    assert!(near(value("harness_latency_seconds", "window", "during"), 0.001));
+    let during = scrape.samples.iter().find(|sample| {
+        sample.metric == "harness_latency_seconds" && sample.labels.get("window") == Some("during")
+    });
+    let prometheus_parse::Value::Summary(quantiles) = &during.unwrap().value else {
+        panic!("latency is no summary");
+    };
+    assert!(near(quantiles[0].quantile, 0.5) && near(quantiles[0].count, 0.001));
     let head = |word: &str| text.lines().filter(|line| line.starts_with(word)).count();
     assert_eq!(head("# HELP"), head("# TYPE"));
 }
