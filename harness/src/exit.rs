@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How the harness ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
 pub enum Exit {
     /// 0: every check passed.
     Pass,
@@ -49,9 +50,27 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl Serialize for Exit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.code())
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit.code()
+    }
+}
+
+impl TryFrom<u8> for Exit {
+    type Error = String;
+
+    fn try_from(code: u8) -> Result<Self, String> {
+        match code {
+            0 => Ok(Self::Pass),
+            1 => Ok(Self::Fail),
+            2 => Ok(Self::Usage),
+            3 => Ok(Self::Inconclusive),
+            4 => Ok(Self::Environment),
+            5 => Ok(Self::Internal),
+            6 => Ok(Self::TargetStart),
+            129..=u8::MAX => Ok(Self::Interrupted(code - 128)),
+            7..=128 => Err(format!("{code} is no exit code of the harness; 0 to 6 and 129 up are")),
+        }
     }
 }
 
@@ -73,5 +92,7 @@ mod tests {
             Exit::Interrupted(15),
         ];
         assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 130, 143]);
+        assert_eq!(all.map(|exit| Exit::try_from(exit.code()).unwrap()), all);
+        assert!(Exit::try_from(7).is_err());
     }
 }

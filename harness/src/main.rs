@@ -85,7 +85,7 @@ fn judge(run: &Run) -> Result<Exit, Trouble> {
         complain(&format!("seed {:#x}\n", plan.seed));
         lints.iter().for_each(|lint| complain(&format!("warning: {lint}\n")));
     }
-    let outputs = run.out.as_deref().map(open).transpose()?;
+    let outputs = run.out.as_deref().map(|dir| open(dir, &plan)).transpose()?;
     let machine = Machine::read()
         .map_err(|error| Trouble::new(Exit::Environment, &format!("cannot read /proc: {error}")))?;
     let prepared = prepare(&mut plan, run.allow_tainted)?;
@@ -96,7 +96,7 @@ fn judge(run: &Run) -> Result<Exit, Trouble> {
         true => report::brief(&report),
         false => report::text(&report, outputs.as_ref().map(Outputs::dir)),
     })?;
-    if let Some(outputs) = outputs {
+    if let Some(mut outputs) = outputs {
         outputs.write(&report, &report::latencies(&recording, &verdict))?;
         // It is large, and wanted only where somebody has to look closer.
         if verdict.outcome != Outcome::Pass {
@@ -107,8 +107,9 @@ fn judge(run: &Run) -> Result<Exit, Trouble> {
 }
 
 /// Opens the place for the files before anything is run.
-fn open(dir: &Path) -> Result<Outputs, Trouble> {
-    Outputs::open(dir).map_err(|error| {
+fn open(dir: &Path, plan: &Plan) -> Result<Outputs, Trouble> {
+    let populations = plan.loads.iter().map(|load| &*load.name);
+    Outputs::open(dir, populations).map_err(|error| {
         Trouble::new(Exit::Usage, &format!("cannot write to {}: {error}", dir.display()))
     })
 }

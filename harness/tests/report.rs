@@ -1,5 +1,7 @@
 //! One small run, made by hand, and what people and programs are told of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,15 @@ use harness::scenario::plan::{
     Addressee, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
 use harness::verdict::{self, Bounds, Check, Law, Status, Verdict};
+
+#[path = "report/formats.rs"]
+mod formats;
+#[path = "report/html.rs"]
+mod html;
+#[path = "report/real.rs"]
+mod real;
+#[path = "report/schema.rs"]
+mod schema;
 
 const MS: u64 = 1_000_000;
 
@@ -309,18 +320,29 @@ fn a_proven_harm_outranks_an_interruption_and_that_the_rest() {
 #[test]
 fn a_run_leaves_its_files() {
     let dir = tempfile::tempdir().unwrap();
-    let outputs = Outputs::open(&dir.path().join("a/b")).unwrap();
-    assert!(outputs.dir().join("result.json").exists(), "before the run");
+    let mut outputs = Outputs::open(&dir.path().join("a/b"), ["churn"]).unwrap();
+    let files = [
+        "result.json",
+        "report.txt",
+        "report.html",
+        "junit.xml",
+        "summary.md",
+        "metrics.prom",
+        "latency.hlog",
+        "churn.hgrm",
+    ];
+    let length = |file: &str| std::fs::metadata(dir.path().join("a/b").join(file)).unwrap().len();
+    assert_eq!(files.map(length), [0; 8], "before the run");
     let (recording, verdict) = (recording(), clean());
     let latencies = report::latencies(&recording, &verdict);
     outputs.write(&report(&recording, &verdict), &latencies).unwrap();
     outputs.write_recording(&recording).unwrap();
-    for file in ["result.json", "report.txt", "churn.hgrm", "recording.json"] {
-        assert!(outputs.dir().join(file).metadata().unwrap().len() > 0, "{file}");
+    for file in files {
+        assert!(length(file) > 0, "{file}");
     }
     let stored = std::fs::read(outputs.dir().join("recording.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Recording>(&stored).unwrap(), recording);
 
     std::fs::write(dir.path().join("file"), "").unwrap();
-    assert!(Outputs::open(&dir.path().join("file")).is_err());
+    assert!(Outputs::open(&dir.path().join("file"), []).is_err());
 }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fate::Fate;
 use crate::clock::Stamp;
 
 /// What an operation tried to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpKind {
     /// Connect, read the greeting, send, read the reply, finish, read the end:
@@ -48,7 +49,7 @@ pub struct Operation {
 }
 
 /// Which process answered, as it said itself in its greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Served {
     /// The generation it claims to be.
     pub generation: u64,
