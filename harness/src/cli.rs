@@ -50,6 +50,11 @@ pub enum Command {
     /// Run a scenario and judge it
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Judge a stored run again, without running anything
+    ///
+    /// The same recording gives the same verdict and the same reports, byte for byte.
+    #[command(after_help = EXIT_CODES)]
+    Analyze(Analyze),
     /// Check a scenario without running it, and print the plan it stands for as JSON
     ///
     /// Every default is filled in, so this shows what `run` would do. A mistake
@@ -80,10 +85,14 @@ pub struct Run {
     #[arg(value_name = "SCENARIO")]
     pub scenario: PathBuf,
 
-    /// Leave result.json, the report and the latencies in this directory, and,
-    /// unless the verdict is PASS, the whole recording
+    /// Leave result.json, the report, the latencies and the whole recording in
+    /// this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Leave out the recording: the run cannot be judged again
+    #[arg(long, requires = "out")]
+    pub no_recording: bool,
 
     /// Draw everything random from this seed instead of the scenario's: `random`,
     /// or the 0x… that an earlier run printed
@@ -97,9 +106,56 @@ pub struct Run {
     #[arg(long)]
     pub allow_tainted: bool,
 
-    /// Print the verdict only: no progress, no details
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// How to say it
+    #[command(flatten)]
+    pub format: Formats,
+}
+
+/// How the outcome is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct Formats {
+    /// How to print the outcome
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+
+    /// Print the verdict only, without progress and details: --format quiet
+    #[arg(short, long, conflicts_with = "format")]
+    quiet: bool,
+}
+
+impl Formats {
+    /// The one that counts.
+    #[must_use]
+    pub fn chosen(self) -> Format {
+        if self.quiet { Format::Quiet } else { self.format }
+    }
+}
+
+/// A way to print the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// What result.json has
+    Json,
+    /// The verdict and the sum
+    Quiet,
+}
+
+/// `harness analyze`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Analyze {
+    /// The directory that `harness run --out` filled
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+
+    /// Leave the reports here, and not beside the recording
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// How to say it
+    #[command(flatten)]
+    pub format: Formats,
 }
 
 /// What can be listed.
@@ -137,8 +193,9 @@ mod tests {
             scenario: "s.toml".into(),
             out: Some("dir".into()),
             seed: Some(SeedChoice::Fixed(0x5eed)),
+            no_recording: false,
             allow_tainted: true,
-            quiet: true,
+            format: Formats { format: Format::Text, quiet: true },
         };
         let line = "harness run s.toml --out dir --seed 0x5eed --allow-tainted -q";
         assert_eq!(parse(line), Ok(Command::Run(expected)));

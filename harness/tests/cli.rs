@@ -72,7 +72,8 @@ fn a_healthy_server_passes_and_the_report_is_left() {
     assert_eq!(result["seed"], "0x5eed");
     assert_eq!(result["harm"]["refused"]["count"], 0);
     assert!(result["ledger"]["dispatched"].as_u64().unwrap() >= 50);
-    assert!(out.join("churn.hgrm").exists() && !out.join("recording.json").exists());
+    assert!(out.join("churn.hgrm").exists());
+    judged_again(&out, 0, &assert.get_output().stdout);
 }
 
 #[test]
@@ -89,7 +90,54 @@ fn a_broken_restart_fails_with_the_harm_by_name() {
     assert_eq!(result["verdict"], "fail");
     let harm = |id: &str| result["harm"][id]["count"].as_u64().unwrap();
     assert!(harm("refused") + harm("reset_queue") > 0, "{}", result["harm"]);
-    assert!(out.join("recording.json").exists());
+    judged_again(&out, 1, &assert.get_output().stdout);
+}
+
+/// Judges the run in `out` again, and demands that every file it leaves is, byte
+/// for byte, the one that the run left.
+#[track_caller]
+fn judged_again(out: &Path, code: i32, said_then: &[u8]) {
+    let again = out.with_extension("again");
+    let arguments = ["analyze", out.to_str().unwrap(), "--out", again.to_str().unwrap()];
+    let assert = harness(&arguments).code(code);
+    let same = |text: &[u8], dir: &Path| {
+        String::from_utf8_lossy(text).replace(dir.to_str().unwrap(), "DIR")
+    };
+    assert_eq!(same(&assert.get_output().stdout, &again), same(said_then, out));
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&again).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert_eq!(fs::read(again.join(&name)).unwrap(), fs::read(out.join(&name)).unwrap());
+        names.push(name);
+    }
+    for name in ["result.json", "report.txt", "churn.hgrm"] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    // In its own directory it only writes what was there before.
+    harness(&["analyze", out.to_str().unwrap(), "--quiet"]).code(code);
+    for name in names {
+        assert_eq!(fs::read(again.join(&name)).unwrap(), fs::read(out.join(&name)).unwrap());
+    }
+}
+
+#[test]
+fn a_recording_can_be_left_out_and_then_nothing_can_be_judged_again() {
+    let (directory, path) = scenario(|text| text);
+    let out = directory.path().join("out");
+    let out = out.to_str().unwrap();
+    run(&path, &["--out", out, "--no-recording", "--quiet"]).code(0);
+    assert!(said(&harness(&["analyze", out]).code(2)).contains("recording.json.gz"));
+    assert!(Path::new(out).join("result.json").metadata().unwrap().len() > 0, "it is kept");
+    run(&path, &["--no-recording"]).code(2);
+}
+
+#[test]
+fn programs_can_have_the_result_on_standard_output() {
+    let (_directory, path) = scenario(|text| text);
+    let assert = run(&path, &["--format", "json"]).code(0);
+    let result: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(result["verdict"], "pass");
+    run(&path, &["--format", "json", "--quiet"]).code(2);
 }
 
 #[test]
