@@ -173,6 +173,15 @@ impl FromStr for SeedChoice {
     }
 }
 
+impl fmt::Display for SeedChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random => f.write_str("random"),
+            Self::Fixed(seed) => f.write_str(&seed_text(*seed)),
+        }
+    }
+}
+
 /// A seed as it is printed, and as `--seed` reads it back.
 #[must_use]
 pub fn seed_text(seed: u64) -> String {

@@ -5,12 +5,21 @@
 mod trouble;
 mod terminal;
 mod scenarios;
+mod result;
+mod expectation;
+mod child;
+mod flags;
+mod series;
+mod junit;
+mod suite;
 mod judge;
+mod doctor;
 mod run;
 mod analyze;
 mod check;
 mod explain;
 mod list;
+mod describe;
 
 use crate::cli::Command;
 use crate::exit::Exit;
@@ -20,10 +29,16 @@ use crate::exit::Exit;
 pub fn execute(command: &Command) -> Exit {
     let outcome = match command {
         Command::Run(run) => run::run(run),
+        Command::Suite(suite) => suite::suite(suite),
+        Command::Control(control) => suite::control(control),
         Command::Analyze(analyze) => analyze::analyze(analyze),
-        Command::Check { scenario } => check::check(scenario),
-        Command::Explain { harm } => explain::explain(*harm),
-        Command::List { what } => list::list(*what),
+        Command::Check(scenario) => check::check(scenario),
+        Command::Plan(scenario) => check::plan(scenario),
+        Command::Explain { id } => explain::explain(id),
+        Command::List { what, dir } => list::list(*what, dir),
+        Command::Doctor { require } => doctor::doctor(require),
+        Command::Completions { shell } => describe::completions(*shell),
+        Command::Man => describe::man(),
     };
     outcome.unwrap_or_else(|trouble| {
         terminal::complain(&format!("harness: {trouble}\n"));

@@ -1,13 +1,19 @@
 //! `harness run`: from a scenario to a verdict.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
+use super::child::Children;
+use super::doctor;
+use super::flags;
 use super::judge;
 use super::scenarios::{load, warn};
-use super::terminal::complain;
+use super::series::Case;
+use super::terminal::{complain, say};
 use super::trouble::Trouble;
-use crate::cli::{self, Format};
+use crate::cli::{self, Capability, Format, Runs};
 use crate::conduct::{self, Prepared};
 use crate::event::{Progress, Recording};
 use crate::exit::Exit;
@@ -19,19 +25,56 @@ use crate::store::{Part, Run};
 use crate::units::{Shard, seed_text};
 
 pub(super) fn run(run: &cli::Run) -> Result<Exit, Trouble> {
-    let format = run.format.chosen();
-    let (mut plan, lints) = load(&run.scenario, run.seed)?;
+    match run.scenarios.as_slice() {
+        [scenario] if run.runs.repeat == 1 && !run.runs.until_fail => one(scenario, &run.runs),
+        scenarios => several(scenarios, &run.runs),
+    }
+}
+
+/// Each in a process of its own; the gravest of their ends is ours.
+fn several(scenarios: &[PathBuf], runs: &Runs) -> Result<Exit, Trouble> {
+    let format = runs.format.chosen();
+    let (flags, mut children) = (flags::of(runs, format), Children::new()?);
+    let mut exits = Vec::new();
+    'all: for round in runs.rounds() {
+        for scenario in scenarios {
+            let mut arguments: Vec<OsString> = vec!["run".into()];
+            arguments.extend_from_slice(&flags);
+            if let Some(out) = &runs.out {
+                let case = Case::new(scenario, false, round, out);
+                arguments.extend(["--out".into(), case.out.into()]);
+            }
+            arguments.extend(["--".into(), scenario.into()]);
+            let ended = children.run(&arguments, None)?;
+            exits.push(ended.exit);
+            if ended.interrupted || (runs.until_fail && ended.exit != Exit::Pass) {
+                break 'all;
+            }
+        }
+    }
+    if format != Format::Json {
+        let passed = exits.iter().filter(|exit| **exit == Exit::Pass).count();
+        say(&format!("{passed} passed, {} failed\n", exits.len() - passed))?;
+    }
+    Ok(Exit::gravest(exits))
+}
+
+fn one(scenario: &Path, runs: &Runs) -> Result<Exit, Trouble> {
+    let format = runs.format.chosen();
+    let (mut plan, lints) = load(scenario, &runs.changes)?;
     if format != Format::Quiet {
         complain(&format!("seed {}\n", seed_text(plan.seed)));
         warn(&lints);
     }
-    let outputs = run.out.as_deref().map(judge::open).transpose()?;
+    doctor::demand(&runs.require)?;
+    let outputs = runs.out.as_deref().map(judge::open).transpose()?;
     let machine = machine::read()
         .map_err(|error| Trouble::Environment(format!("cannot read /proc: {error}")))?;
-    let prepared = prepare(&mut plan, run.allow_tainted)?;
+    let prepared =
+        prepare(&mut plan, runs.allow_tainted && !runs.require.contains(&Capability::Netns))?;
     let recording = observe(&plan, prepared, format == Format::Quiet)?;
     let run_made = Run { plan, parts: vec![Part { shard: Shard::WHOLE, machine, recording }] };
-    if let Some(outputs) = outputs.as_ref().filter(|_| !run.no_recording) {
+    if let Some(outputs) = outputs.as_ref().filter(|_| !runs.no_recording) {
         run_made.write(outputs.dir())?;
     }
     judge::judge(&run_made, outputs.as_ref(), format)

@@ -15,6 +15,7 @@ mod payload;
 mod greeting;
 mod classify;
 mod ledger;
+mod intended;
 mod pacer;
 mod hiccup;
 mod client;
@@ -26,3 +27,4 @@ mod generator;
 mod tests;
 
 pub use generator::{Gathered, Running, start};
+pub use intended::{Intended, intended};

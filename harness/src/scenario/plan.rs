@@ -201,6 +201,17 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::KillBeforeReady];
+
+    /// What scenarios call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillBeforeReady => "kill-before-ready",
+        }
+    }
+
     /// The catalogue's id.
     #[must_use]
     pub fn id(self) -> &'static str {
