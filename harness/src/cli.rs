@@ -66,6 +66,10 @@ pub enum Command {
     /// The same recording gives the same verdict and the same reports, byte for byte.
     #[command(after_help = EXIT_CODES)]
     Analyze(Analyze),
+    /// Compare the latencies of two runs, window by window
+    ///
+    /// Ends with 1 if one has grown by more than it may, and with 3 if that was not measured.
+    Compare(Compare),
     /// Check a scenario without running it, and print the plan it stands for as JSON
     ///
     /// Every default is filled in, so this shows what `run` would do. A mistake
@@ -106,6 +110,23 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// `harness compare`
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Compare {
+    /// The run to compare with: its directory, or its result.json
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+
+    /// The run to look at
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+
+    /// By how much a quantile may grow: `churn.p99=+20%+1ms`, or, in one window,
+    /// `churn.during.p99.9=+50%+2ms`
+    #[arg(long, value_name = "LIMIT")]
+    pub max_regress: Vec<String>,
 }
 
 /// A scenario that is read and not run.

@@ -310,6 +310,32 @@ fn a_plan_can_be_looked_at_and_harm_looked_up() {
 }
 
 #[test]
+fn two_runs_can_be_compared() {
+    let (directory, path) = scenario(|text| text);
+    let out = directory.path().join("out");
+    let out = out.to_str().unwrap();
+    run(&path, &["--out", out, "-q"]).code(0);
+    let text = said(&harness(&["compare", out, out, "--max-regress", "churn.p99=+0%+0s"]).code(0));
+    assert!(text.contains("churn") && text.contains("+0.000ms"), "{text}");
+    let slower = directory.path().join("slower.json");
+    let mut result: serde_json::Value =
+        serde_json::from_slice(&fs::read(Path::new(out).join("result.json")).unwrap()).unwrap();
+    result["populations"][0]["latency"]["p99"] = 5_000_000_000_u64.into();
+    fs::write(&slower, result.to_string()).unwrap();
+    let slower = slower.to_str().unwrap();
+    let limit = ["--max-regress", "churn.p99=+20%+1ms"];
+    let text = said(&harness(&[&["compare", out, slower], &limit[..]].concat()).code(1));
+    assert!(text.contains("FAIL"), "{text}");
+    harness(&[&["compare", slower, out], &limit[..]].concat()).code(0);
+    let limit = ["--max-regress", "churn.during.p99=+20%+1ms"];
+    harness(&[&["compare", out, out], &limit[..]].concat()).code(3);
+    let text = said(&harness(&["compare", out, out, "--max-regress", "churn.p99=+20%"]).code(2));
+    assert!(text.contains("+20%+1ms"), "{text}");
+    let text = said(&harness(&["compare", out, path.to_str().unwrap()]).code(2));
+    assert!(text.contains("small.toml"), "{text}");
+}
+
+#[test]
 fn a_plan_can_be_expanded_and_the_seed_decides_it() {
     let (_directory, path) = scenario(|text| text.replace("500ms", "2s"));
     let path = path.to_str().unwrap();

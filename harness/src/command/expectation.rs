@@ -109,6 +109,7 @@ mod tests {
             "gates": gates,
             "harm": harm,
             "upgrade_totals": { "completed": 20 },
+            "populations": [],
         }))
         .unwrap()
     }

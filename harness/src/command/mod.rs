@@ -19,6 +19,7 @@ mod analyze;
 mod check;
 mod explain;
 mod list;
+mod compare;
 mod describe;
 
 use crate::cli::Command;
@@ -32,6 +33,7 @@ pub fn execute(command: &Command) -> Exit {
         Command::Suite(suite) => suite::suite(suite),
         Command::Control(control) => suite::control(control),
         Command::Analyze(analyze) => analyze::analyze(analyze),
+        Command::Compare(compare) => compare::compare(compare),
         Command::Check(scenario) => check::check(scenario),
         Command::Plan(scenario) => check::plan(scenario),
         Command::Explain { id } => explain::explain(id),

@@ -13,13 +13,39 @@ const SCHEMA: &str = "harness/result/1";
 const FILE: &str = "result.json";
 
 /// What a run came to.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct RunResult {
     schema: String,
     pub(super) verdict: Ending,
     pub(super) gates: Vec<GateResult>,
     pub(super) harm: BTreeMap<String, HarmResult>,
     pub(super) upgrade_totals: UpgradeTotals,
+    pub(super) populations: Vec<PopulationResult>,
+}
+
+/// One population of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct PopulationResult {
+    pub(super) name: String,
+    pub(super) latency: Option<LatencyResult>,
+    pub(super) windows: WindowResults,
+}
+
+/// Latency by window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct WindowResults {
+    pub(super) baseline: Option<LatencyResult>,
+    pub(super) during: Option<LatencyResult>,
+    pub(super) after: Option<LatencyResult>,
+}
+
+/// How long operations took, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct LatencyResult {
+    pub(super) p50: u64,
+    pub(super) p99: u64,
+    pub(super) p999: u64,
+    pub(super) max: u64,
 }
 
 /// One check.
