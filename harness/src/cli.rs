@@ -66,6 +66,14 @@ pub enum Command {
     /// The same recording gives the same verdict and the same reports, byte for byte.
     #[command(after_help = EXIT_CODES)]
     Analyze(Analyze),
+    /// Make one verdict of what several generators saw, on one machine or on many
+    ///
+    /// Each ran the same scenario with the same --seed and a --shard of its own, with
+    /// a server of its own. Each is judged by itself, so that no part hides what
+    /// another saw, and harm in one convicts all. A missing part makes the whole
+    /// inconclusive.
+    #[command(after_help = EXIT_CODES)]
+    Merge(Merge),
     /// Compare the latencies of two runs, window by window
     ///
     /// Ends with 1 if one has grown by more than it may, and with 3 if that was not measured.
@@ -110,6 +118,22 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// `harness merge`
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Merge {
+    /// The directories that `harness run --shard I/N --out` filled, or another merge
+    #[arg(value_name = "RUN_DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+
+    /// Leave the reports and the merged recording in this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// How to say it
+    #[command(flatten)]
+    pub format: Formats,
 }
 
 /// `harness compare`

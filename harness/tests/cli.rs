@@ -310,6 +310,32 @@ fn a_plan_can_be_looked_at_and_harm_looked_up() {
 }
 
 #[test]
+fn shares_of_a_run_have_one_verdict() {
+    let (directory, path) = scenario(|text| text);
+    let dir = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    for (shard, seed, out) in [("1/2", "0x7", "a"), ("2/2", "0x7", "b"), ("2/2", "0x8", "c")] {
+        let arguments = ["--shard", shard, "--seed", seed, "--out", &dir(out), "-q"];
+        run(&path, &arguments).code(0);
+    }
+    let (a, b, c, out) = (dir("a"), dir("b"), dir("c"), dir("all"));
+    let assert = harness(&["merge", &b, &a, "--out", &out]).code(0);
+    let result = |dir: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(Path::new(dir).join("result.json")).unwrap()).unwrap()
+    };
+    let dispatched = |dir: &str| result(dir)["ledger"]["dispatched"].as_u64().unwrap();
+    assert_eq!(dispatched(&out), dispatched(&a) + dispatched(&b));
+    assert!((35..70).contains(&dispatched(&a)), "half of 100: {}", dispatched(&a));
+    judged_again(Path::new(&out), 0, &assert.get_output().stdout);
+    // What is not there has proved nothing.
+    let text = said(&harness(&["merge", &a]).code(3));
+    assert!(text.contains("only share 1/2"), "{text}");
+    let text = said(&harness(&["merge", &a, &c]).code(2));
+    assert!(text.contains("the same --seed"), "{text}");
+    harness(&["merge", &a, &a]).code(2);
+    run(&path, &["--shard", "3/2"]).code(2);
+}
+
+#[test]
 fn two_runs_can_be_compared() {
     let (directory, path) = scenario(|text| text);
     let out = directory.path().join("out");

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use harness::clock::Stamp;
 use harness::event::{
-    Connection, Fate, Harm, KernelLedger, Machine, Observer, OpKind, Operation, Recording, Scope,
-    Served, Timeline, VERSION,
+    Connection, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
+    Outcome, Recording, Scope, Served, Timeline, Upgrade, VERSION,
 };
 use harness::scenario::Plan;
 use harness::scenario::plan::{
@@ -301,6 +301,130 @@ fn the_plan_of_another_run_is_noticed() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"smoke\"", "\"smoky\"")).unwrap();
     assert!(refused(&dir, "plan.json").contains("not the plan"));
+}
+
+/// A part of a run, stored: so many operations and two upgrades, by processes whose
+/// pids every part has.
+fn part(plan: &Plan, shard: &str, operations: u64) -> TempDir {
+    let mut run = run(operations);
+    run.plan = plan.clone();
+    run.parts[0].shard = shard.parse().unwrap();
+    run.parts[0].machine.boot = format!("boot of {shard}");
+    let recording = &mut run.parts[0].recording;
+    recording.timeline.load_began = Stamp(operations);
+    for number in 1..=2 {
+        recording.upgrades.push(Upgrade {
+            number,
+            triggered: Stamp(number * 1000),
+            old_pid: 7,
+            new_pid: Some(8),
+            new_seen: None,
+            new_answered: Some(Stamp(number * 1000 + 5)),
+            outcome: Outcome::Completed,
+            decided: Stamp(number * 1000 + 9),
+        });
+    }
+    recording.generations.push(Generation {
+        pid: 4242,
+        generation: Some(0),
+        seen: Stamp(1),
+        gone: None,
+        exit: None,
+        ledger: None,
+        listeners: BTreeSet::new(),
+        resources: None,
+    });
+    let dir = TempDir::new().unwrap();
+    run.write(dir.path()).unwrap();
+    dir
+}
+
+fn merged(dirs: &[&TempDir]) -> Result<Run, String> {
+    let paths: Vec<PathBuf> = dirs.iter().map(|dir| dir.path().to_owned()).collect();
+    Run::merge(&paths).map_err(|error| error.to_string())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 16, failure_persistence: None, ..ProptestConfig::default()
+    })]
+    #[test]
+    fn parts_are_merged_without_loss_in_whatever_order(sizes in proptest::array::uniform3(1_u64..40)) {
+        let plan = some_plan();
+        let [a, b, c] = [1, 2, 3].map(|index: u32| {
+            part(&plan, &format!("{index}/3"), sizes[usize::try_from(index - 1).unwrap()])
+        });
+        let all = merged(&[&a, &b, &c]).unwrap();
+        prop_assert_eq!(&all, &merged(&[&c, &a, &b]).unwrap());
+        let two = TempDir::new().unwrap();
+        merged(&[&c, &b]).unwrap().write(two.path()).unwrap();
+        prop_assert_eq!(&all, &merged(&[&two, &a]).unwrap());
+
+        // Each part still is what it was, but for its numbers.
+        let (mut operations, mut upgrades) = (Vec::new(), Vec::new());
+        for (dir, merged) in [&a, &b, &c].into_iter().zip(&all.parts) {
+            let mut alone = Run::read(dir.path()).unwrap().parts.remove(0);
+            let recording = &merged.recording;
+            operations.extend(recording.operations.iter().map(|row| row.id));
+            upgrades.extend(recording.upgrades.iter().map(|row| row.number));
+            let rows = alone.recording.operations.iter_mut().zip(&recording.operations);
+            rows.for_each(|(alone, row)| {
+                (alone.id, alone.connection) = (row.id, row.connection);
+            });
+            let rows = alone.recording.connections.iter_mut().zip(&recording.connections);
+            rows.for_each(|(alone, row)| alone.id = row.id);
+            let rows = alone.recording.upgrades.iter_mut().zip(&recording.upgrades);
+            rows.for_each(|(alone, row)| alone.number = row.number);
+            prop_assert_eq!(&alone, merged);
+        }
+        prop_assert_eq!(operations, (0..sizes.iter().sum()).collect::<Vec<u64>>());
+        prop_assert_eq!(upgrades, [1, 2, 3, 4, 5, 6]);
+    }
+}
+
+#[test]
+fn several_parts_are_looked_at_as_one_run() {
+    let plan = some_plan();
+    let run = merged(&[&part(&plan, "1/2", 10), &part(&plan, "2/2", 30)]).unwrap();
+    let (whole, machine) = run.view();
+    assert_eq!((whole.operations.len(), whole.connections.len()), (40, 40));
+    assert_eq!(whole.observer.intended, [40]);
+    assert_eq!(whole.kernel.delta("Tcp.OutRsts"), 6);
+    assert_eq!(machine.cpus, 4, "two machines");
+    // Their loads begin together, and nothing else of their clocks changes.
+    assert_eq!(whole.timeline.load_began, Stamp(30));
+    let first = run.parts[0].recording.operations[3].intended;
+    assert_eq!(whole.operations[3].intended, first.after(Duration::from_nanos(20)));
+    // Two processes with one pid are two.
+    let pids: Vec<u32> = whole.generations.iter().map(|one| one.pid).collect();
+    assert_eq!(pids, [4242, 4242 + (1 << 22)]);
+    let served: BTreeSet<u32> =
+        whole.connections.iter().filter_map(|row| Some(row.served?.pid)).collect();
+    assert_eq!(served.into_iter().collect::<Vec<_>>(), pids);
+    let alone = Run::read(part(&plan, "1/2", 10).path()).unwrap();
+    assert_eq!(*alone.view().0, alone.parts[0].recording);
+}
+
+#[test]
+fn runs_that_are_not_parts_of_one_are_not_merged() {
+    let plan = some_plan();
+    let other = Plan { seed: plan.seed ^ 1, ..plan.clone() };
+    let mut slower = plan.clone();
+    slower.loads[0].rate = 7.0;
+    let elsewhere = Plan { path: PathBuf::from("/other/smoke.toml"), ..plan.clone() };
+    let one = part(&plan, "1/2", 3);
+    for (second, wanted) in [
+        (part(&plan, "1/2", 3), &["both share 1/2", "--shard"][..]),
+        (part(&plan, "1/3", 3), &["1/2", "1/3"]),
+        (part(&other, "2/2", 3), &["seed is \"0x", "the same --seed"]),
+        (part(&slower, "2/2", 3), &["loads.0.rate is 1000.0 in the one and 7.0"]),
+    ] {
+        let message = merged(&[&one, &second]).unwrap_err();
+        assert!(wanted.iter().all(|part| message.contains(part)), "{message}");
+        assert!(message.contains(second.path().to_str().unwrap()), "{message}");
+    }
+    merged(&[&one, &part(&elsewhere, "2/2", 3)]).unwrap();
+    assert!(merged(&[&one, &TempDir::new().unwrap()]).unwrap_err().contains("recording.json.gz"));
 }
 
 #[test]

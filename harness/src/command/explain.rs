@@ -85,6 +85,10 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
         "observer.hiccup_max",
         "the machine let the observer run; what it slept through it did not see",
     ),
+    (
+        "run.parts",
+        "every part of a run of several generators is there; one that is missing may have seen harm",
+    ),
     ("run.interrupted", "the run was not ended early"),
 ];
 

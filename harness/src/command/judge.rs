@@ -9,7 +9,7 @@ use crate::cli::Format;
 use crate::exit::Exit;
 use crate::report::{self, Outputs, Report};
 use crate::store::Run;
-use crate::verdict;
+use crate::verdict::{self, Part, Verdict};
 
 /// Opens the place for the files before anything is run.
 pub(super) fn open(dir: &Path) -> Result<Outputs, Trouble> {
@@ -19,16 +19,31 @@ pub(super) fn open(dir: &Path) -> Result<Outputs, Trouble> {
 
 /// Judges `run`, says what it comes to, and leaves it in `outputs`.
 pub(super) fn judge(run: &Run, outputs: Option<&Outputs>, format: Format) -> Result<Exit, Trouble> {
-    let part = &run.parts[0];
-    let verdict = verdict::judge(&run.plan, &part.recording);
-    let report = Report::new(&run.plan, &part.recording, &verdict, &part.machine);
+    let verdict = verdict(run);
+    let (recording, machine) = run.view();
+    let report = Report::new(&run.plan, &recording, &verdict, &machine);
     say(&match format {
         Format::Quiet => report::brief(&report),
         Format::Text => report::text(&report, outputs.map(Outputs::dir)),
         Format::Json => report::json(&report).map_err(std::io::Error::from)?,
     })?;
     if let Some(outputs) = outputs {
-        outputs.write(&report, &report::latencies(&part.recording, &verdict))?;
+        outputs.write(&report, &report::latencies(&recording, &verdict))?;
     }
     Ok(report.exit())
+}
+
+/// Each part is judged by its own share of the plan.
+fn verdict(run: &Run) -> Verdict {
+    let parts: Vec<Part<'_>> = run
+        .parts
+        .iter()
+        .map(|one| Part {
+            name: one.shard.to_string(),
+            plan: run.plan.share(one.shard),
+            recording: &one.recording,
+        })
+        .collect();
+    let of = run.parts.first().map_or(1, |one| one.shard.of());
+    verdict::judge_parts(&parts, usize::try_from(of).unwrap_or(usize::MAX))
 }

@@ -16,6 +16,7 @@ mod judge;
 mod doctor;
 mod run;
 mod analyze;
+mod merge;
 mod check;
 mod explain;
 mod list;
@@ -33,6 +34,7 @@ pub fn execute(command: &Command) -> Exit {
         Command::Suite(suite) => suite::suite(suite),
         Command::Control(control) => suite::control(control),
         Command::Analyze(analyze) => analyze::analyze(analyze),
+        Command::Merge(merge) => merge::merge(merge),
         Command::Compare(compare) => compare::compare(compare),
         Command::Check(scenario) => check::check(scenario),
         Command::Plan(scenario) => check::plan(scenario),

@@ -26,15 +26,18 @@ use crate::units::{Shard, seed_text};
 
 pub(super) fn run(run: &cli::Run) -> Result<Exit, Trouble> {
     match run.scenarios.as_slice() {
-        [scenario] if run.runs.repeat == 1 && !run.runs.until_fail => one(scenario, &run.runs),
-        scenarios => several(scenarios, &run.runs),
+        [scenario] if run.runs.repeat == 1 && !run.runs.until_fail => {
+            one(scenario, &run.runs, run.shard.unwrap_or(Shard::WHOLE))
+        }
+        scenarios => several(scenarios, &run.runs, run.shard),
     }
 }
 
 /// Each in a process of its own; the gravest of their ends is ours.
-fn several(scenarios: &[PathBuf], runs: &Runs) -> Result<Exit, Trouble> {
+fn several(scenarios: &[PathBuf], runs: &Runs, shard: Option<Shard>) -> Result<Exit, Trouble> {
     let format = runs.format.chosen();
-    let (flags, mut children) = (flags::of(runs, format), Children::new()?);
+    let (mut flags, mut children) = (flags::of(runs, format), Children::new()?);
+    flags.extend(shard.map(|shard| format!("--shard={shard}").into()));
     let mut exits = Vec::new();
     'all: for round in runs.rounds() {
         for scenario in scenarios {
@@ -59,7 +62,7 @@ fn several(scenarios: &[PathBuf], runs: &Runs) -> Result<Exit, Trouble> {
     Ok(Exit::gravest(exits))
 }
 
-fn one(scenario: &Path, runs: &Runs) -> Result<Exit, Trouble> {
+fn one(scenario: &Path, runs: &Runs, shard: Shard) -> Result<Exit, Trouble> {
     let format = runs.format.chosen();
     let (mut plan, lints) = load(scenario, &runs.changes)?;
     if format != Format::Quiet {
@@ -72,8 +75,8 @@ fn one(scenario: &Path, runs: &Runs) -> Result<Exit, Trouble> {
         .map_err(|error| Trouble::Environment(format!("cannot read /proc: {error}")))?;
     let prepared =
         prepare(&mut plan, runs.allow_tainted && !runs.require.contains(&Capability::Netns))?;
-    let recording = observe(&plan, prepared, format == Format::Quiet)?;
-    let run_made = Run { plan, parts: vec![Part { shard: Shard::WHOLE, machine, recording }] };
+    let recording = observe(&plan.share(shard), prepared, format == Format::Quiet)?;
+    let run_made = Run { plan, parts: vec![Part { shard, machine, recording }] };
     if let Some(outputs) = outputs.as_ref().filter(|_| !runs.no_recording) {
         run_made.write(outputs.dir())?;
     }

@@ -58,6 +58,9 @@ pub enum StoreError {
         /// The form that would be accepted.
         wanted: String,
     },
+    /// There is nothing to be read.
+    #[error("no run was named")]
+    Nothing,
     /// A plan and a recording of different runs.
     #[error(
         "{} is not the plan of the recording beside it: one of the two was changed or replaced",

@@ -8,6 +8,9 @@
 mod error;
 mod file;
 mod run;
+mod view;
+mod merge;
 
 pub use error::StoreError;
+pub use merge::MergeError;
 pub use run::{Part, Run};

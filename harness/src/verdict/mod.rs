@@ -15,9 +15,11 @@ mod upgrades;
 mod faults;
 mod coverage;
 mod judge;
+mod combine;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::{Bounds, Check, Law, Outcome, Status, Verdict};
+pub use combine::{Part, judge_parts};
 pub use judge::judge;

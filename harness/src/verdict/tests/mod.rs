@@ -2,6 +2,7 @@
 //! clean one by changing just one thing.
 
 mod clean;
+mod parts;
 
 use proptest::prelude::*;
 
