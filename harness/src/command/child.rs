@@ -74,7 +74,7 @@ impl Children {
             wait(child, interrupt, terminate).await
         })?;
         let took = clock.now() - crate::clock::Stamp::default();
-        Ok(Ended { exit: exit(status), took, interrupted })
+        Ok(Ended { exit: exit(status, interrupted), took, interrupted })
     }
 }
 
@@ -99,10 +99,13 @@ async fn wait(
     }
 }
 
-/// A run that died of a signal did not end as one that was interrupted does.
-fn exit(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
+/// A run that was interrupted before it had begun dies of the signal; of any
+/// other, none should.
+fn exit(status: ExitStatus, interrupted: bool) -> Exit {
+    let signal = status.signal().filter(|_| interrupted).and_then(|signal| signal.try_into().ok());
+    match (status.code(), signal) {
         (Some(code), _) => Exit::from_code(code),
-        (None, _) => Exit::Internal,
+        (None, Some(signal)) => Exit::Interrupted(signal),
+        (None, None) => Exit::Internal,
     }
 }
