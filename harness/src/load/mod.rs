@@ -17,6 +17,7 @@ mod greeting;
 mod tcpinfo;
 mod classify;
 mod ledger;
+mod intended;
 mod pacer;
 mod hiccup;
 mod link;
@@ -29,3 +30,4 @@ mod generator;
 mod tests;
 
 pub use generator::{Gathered, Running, Site, start};
+pub use intended::{Intended, intended};

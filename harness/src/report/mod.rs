@@ -39,7 +39,7 @@ pub use html::render as html;
 pub use json::{parse, render as json};
 pub use junit::junit;
 pub use markdown::markdown;
-pub use model::{Machine, Report, exit};
+pub use model::{Report, exit};
 pub use outputs::Outputs;
 pub use progress::Ticker;
 pub use prometheus::prometheus;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::{fs, io, thread};
 
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -14,33 +13,10 @@ use super::processes::{self, FaultRow, GenerationRow, UpgradeRow, UpgradeTotals}
 use super::superposed::{Superposed, superposed};
 use super::timeline::Timeline;
 use super::windows::Standing;
-use crate::event::{Harm, Recording, Scope};
+use crate::event::{Harm, Machine, Recording, Scope};
 use crate::exit::Exit;
 use crate::scenario::Plan;
 use crate::verdict::{Bounds, Check, Outcome, Status, Verdict};
-
-/// The machine a run was made on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The kernel's release.
-    pub kernel: String,
-    /// Processors this process may use.
-    pub cpus: usize,
-}
-
-impl Machine {
-    /// This machine.
-    ///
-    /// # Errors
-    ///
-    /// When it does not say.
-    pub fn read() -> io::Result<Self> {
-        Ok(Self {
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            cpus: thread::available_parallelism()?.get(),
-        })
-    }
-}
 
 /// Which form this is. Fields are only ever added to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::hgrm::{file_name, hgrm};
@@ -12,7 +12,6 @@ use super::markdown::markdown;
 use super::model::Report;
 use super::prometheus::prometheus;
 use super::{html, json, text};
-use crate::event::Recording;
 
 const RESULT: &str = "result.json";
 const TEXT: &str = "report.txt";
@@ -65,7 +64,8 @@ impl Outputs {
     /// When a file cannot be written.
     pub fn write(&mut self, report: &Report, latencies: &Latencies) -> io::Result<()> {
         self.put(RESULT, json::render(report)?.as_bytes())?;
-        self.put(TEXT, text::render(report, Some(&self.dir)).as_bytes())?;
+        // It does not say where it lies: judged again elsewhere, it is the same.
+        self.put(TEXT, text::render(report, None).as_bytes())?;
         self.put(HTML, html::render(report)?.as_bytes())?;
         let junit = junit(&[report]).map_err(io::Error::other)?;
         self.put(JUNIT, junit.as_bytes())?;
@@ -88,17 +88,5 @@ impl Outputs {
         file.write_all(content)?;
         self.files.insert(name.to_owned(), file);
         Ok(())
-    }
-
-    /// Writes `recording.json`, from which the run can be judged again. It has a
-    /// line's worth for every operation, so it can be large.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written.
-    pub fn write_recording(&self, recording: &Recording) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(self.dir.join("recording.json"))?);
-        serde_json::to_writer(&mut file, recording)?;
-        file.flush()
     }
 }

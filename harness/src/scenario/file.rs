@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Mistake;
+use super::expect::Ending;
 use super::form::{BytesPerSecond, Kind, Rate, Written};
 use super::gate::Window;
 use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Signal};
@@ -65,6 +66,8 @@ pub(super) struct Scenario {
     /// Default: none beyond what is always demanded.
     #[serde(default)]
     pub(super) gates: Gates,
+    /// Default: it must pass.
+    pub(super) expect: Option<Expect>,
 }
 
 /// What is demanded of each metric.
@@ -284,6 +287,19 @@ impl Default for Observer {
             shed: 0,
         }
     }
+}
+
+/// How the run must end; `harness suite` asks. Default: harm of any kind, no check.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    pub(super) verdict: Written<Ending>,
+    #[serde(default)]
+    pub(super) harm: Vec<Written<Harm>>,
+    #[serde(default)]
+    pub(super) only: bool,
+    #[serde(default)]
+    pub(super) checks: Vec<String>,
 }
 
 /// A value that is in no file, so nothing can be wrong with its place.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::Harm;
 
 /// One demand: a metric, and what it must be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// The metric as it is written in the file.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct Gate {
 }
 
 /// What a gate measures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Harmed operations, of one kind or of all. Samples are operations.
@@ -69,7 +69,7 @@ pub enum Metric {
 
 /// A part of the run, by what the upgrades were doing. An operation belongs to
 /// the window in which it was intended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// Warm, before the first upgrade could start.
@@ -116,7 +116,7 @@ impl Window {
 }
 
 /// A figure of many spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Figure {
     /// The span that this many of a million do not exceed.
@@ -172,7 +172,7 @@ impl fmt::Display for Figure {
 }
 
 /// A part of an upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpgradeSpan {
     /// From the trigger until the new process is seen.
@@ -196,7 +196,7 @@ impl UpgradeSpan {
 }
 
 /// What a process holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// Descriptors, connections not counted.
@@ -223,7 +223,7 @@ impl Resource {
 }
 
 /// What a metric must be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
     /// On which side of the bound.
     pub comparison: Comparison,
@@ -232,7 +232,7 @@ pub struct Limit {
 }
 
 /// On which side of its bound a metric must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {
     /// `<`
@@ -262,7 +262,7 @@ impl Comparison {
 }
 
 /// What a metric is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// A span of time.

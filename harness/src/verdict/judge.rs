@@ -57,7 +57,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
     }
 }
 
-fn outcome(checks: &[Check]) -> Outcome {
+pub(super) fn outcome(checks: &[Check]) -> Outcome {
     match checks.iter().map(|check| check.status).max() {
         Some(Status::Fail) => Outcome::Fail,
         Some(Status::Inconclusive) | None => Outcome::Inconclusive,

@@ -19,10 +19,12 @@ mod coverage;
 mod gates;
 mod per_upgrade;
 mod judge;
+mod combine;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::{Bounds, Check, Closing, Gap, Gated, Law, Outcome, Status, UpgradeWindow, Verdict};
+pub use combine::{Part, judge_parts};
 pub use judge::judge;
 pub use windows::{Edges, Windows};
