@@ -205,6 +205,7 @@ fn clean() -> Verdict {
         },
         gaps: Vec::new(),
         upgrades: Vec::new(),
+        resets: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::gates::{self, Findings};
 use super::windows::Windows;
 use super::{
-    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, upgrades,
+    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, resets, upgrades,
 };
 use crate::event::{Outcome as Ended, Recording};
 use crate::scenario::Plan;
@@ -19,6 +19,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
     let laws = laws::laws(&evidence);
     let unexplained = counters::unexplained(&evidence);
     let windows = Windows::new(recording);
+    let resets = resets::named(&evidence, &windows);
     let harmed = harm.values().flatten().copied().collect();
     let gaps = gaps::gaps(&evidence, &harmed);
     let findings = Findings {
@@ -34,7 +35,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
 
     // What the scenario's author asked for comes first.
     let mut checks = gates::checks(&evidence, &findings);
-    checks.extend(harm::checks(&evidence, &harm));
+    checks.extend(harm::checks(&evidence, &harm, &resets));
     checks.extend(laws.iter().map(|law| laws::check(law, &evidence)));
     checks.extend(per_upgrade::check(&windows_of_upgrades));
     checks.push(counters::check(&evidence, &unexplained));
@@ -54,6 +55,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
         bounds: bounds::bounds(survived, evidence.opened().count()),
         gaps,
         upgrades: windows_of_upgrades,
+        resets,
     }
 }
 

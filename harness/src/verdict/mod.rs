@@ -8,6 +8,7 @@ mod check;
 mod windows;
 mod evidence;
 mod bounds;
+mod resets;
 mod harm;
 mod gaps;
 mod laws;
@@ -23,6 +24,8 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Bounds, Check, Closing, Gap, Gated, Law, Outcome, Status, UpgradeWindow, Verdict};
+pub use check::{
+    Bounds, Check, Closing, Gap, Gated, Law, NamedReset, Outcome, Status, UpgradeWindow, Verdict,
+};
 pub use judge::judge;
 pub use windows::{Edges, Windows};

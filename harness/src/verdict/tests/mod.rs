@@ -4,6 +4,7 @@
 mod clean;
 mod gates;
 mod per_upgrade;
+mod resets;
 
 use proptest::prelude::*;
 
