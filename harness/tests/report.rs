@@ -15,7 +15,7 @@ use harness::scenario::Plan;
 use harness::scenario::plan::{
     Addressee, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
-use harness::verdict::{self, Bounds, Check, Law, Status, Verdict};
+use harness::verdict::{self, Bounds, Check, Law, Seen, Status, Verdict};
 
 const MS: u64 = 1_000_000;
 
@@ -200,6 +200,8 @@ fn clean() -> Verdict {
         unexplained: BTreeMap::new(),
         bounds: Bounds {
             confidence: 0.95,
+            upgrades: Seen { harmed: 0, of: 1 },
+            connections: Seen { harmed: 0, of: 6_000 },
             bad_upgrade_upper: 0.95,
             bad_connection_upper: 0.000_49,
         },

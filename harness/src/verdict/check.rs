@@ -100,11 +100,24 @@ pub struct Law {
     pub status: Status,
 }
 
-/// What "none was seen" means: upper bounds of probabilities.
+/// How many of how many were harmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Came to harm.
+    pub harmed: u64,
+    /// In all.
+    pub of: u64,
+}
+
+/// What "none was seen" means, or so few: upper bounds of probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bounds {
     /// The confidence, 0.95.
     pub confidence: f64,
+    /// Upgrades, and those in whose windows somebody was harmed.
+    pub upgrades: Seen,
+    /// Connections, and those on which an operation was harmed.
+    pub connections: Seen,
     /// At most this share of upgrades harms somebody.
     pub bad_upgrade_upper: f64,
     /// At most this share of connections is harmed.

@@ -25,7 +25,8 @@ mod judge;
 mod tests;
 
 pub use check::{
-    Bounds, Check, Closing, Gap, Gated, Law, NamedReset, Outcome, Status, UpgradeWindow, Verdict,
+    Bounds, Check, Closing, Gap, Gated, Law, NamedReset, Outcome, Seen, Status, UpgradeWindow,
+    Verdict,
 };
 pub use judge::judge;
 pub use windows::{Edges, Windows};
