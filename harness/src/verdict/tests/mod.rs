@@ -2,20 +2,21 @@
 //! clean one by changing just one thing.
 
 mod clean;
+mod coverage;
 mod gates;
 mod per_upgrade;
 mod resets;
+mod windows;
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Outcome, Seen, Status, Verdict, Windows, judge};
+use super::{Outcome, Seen, Status, Verdict, judge};
 use crate::clock::Stamp;
 use crate::event::{Exit, Fate, Harm, OpKind, Outcome as Ended, Recording, Scope, Served};
 use crate::scenario::Plan;
-use crate::scenario::gate::Window;
-use crate::scenario::plan::{Addressee, Delivered, Namespace};
+use crate::scenario::plan::{Addressee, Namespace};
 
 use clean::{killed, plan, recording};
 
@@ -202,47 +203,6 @@ fn bounds_count_what_was_harmed() {
 }
 
 #[test]
-fn every_moment_has_one_window() {
-    let (mut run, ms) = (recording(), |ms: u64| Stamp(ms * 1_000_000));
-    run.timeline.warmed_up = ms(100);
-    run.timeline.storm_began = ms(500);
-    // The second upgrade: triggered at 1997 ms, answered at 2000 ms. Its old generation
-    // answers what was begun at 2100 ms, and is gone only after the third trigger.
-    run.connections[210].served = run.connections[150].served;
-    run.generations[1].gone = Some(ms(3200));
-    let windows = Windows::new(&run);
-    for (moment, window) in [
-        (99, None),
-        (100, Some(Window::Baseline)),
-        (499, Some(Window::Baseline)),
-        (500, Some(Window::After)),
-        (1996, Some(Window::After)),
-        (1997, Some(Window::Init)),
-        (1999, Some(Window::Init)),
-        (2000, Some(Window::Handover)),
-        (2100, Some(Window::Handover)),
-        (2101, Some(Window::Drain)),
-        (2996, Some(Window::Drain)),
-        (2997, Some(Window::Init)),
-        (3000, Some(Window::Handover)),
-        (3001, Some(Window::Drain)),
-        (3199, Some(Window::Drain)),
-        (3200, Some(Window::After)),
-    ] {
-        assert_eq!(windows.of(ms(moment)), window, "{moment} ms");
-        let during = window.is_some_and(Window::is_of_upgrades);
-        assert_eq!(windows.within(Window::During, ms(moment)), during, "{moment} ms");
-    }
-    // One that failed is over when that is known.
-    run.upgrades[2].outcome = Ended::FailedAsPlanned;
-    assert_eq!(Windows::new(&run).upgrades()[2].gone, run.upgrades[2].decided);
-    // A supervisor lives on; who drains is whom it replaced.
-    run.upgrades[2].outcome = Ended::Completed;
-    run.upgrades[2].old_pid = 1;
-    assert_eq!(Windows::new(&run).upgrades()[2].gone, ms(3200));
-}
-
-#[test]
 fn unread_counters_prove_nothing() {
     let verdict = spoiled(|_, run| run.kernel.after.clear());
     assert_eq!(status(&verdict, "kernel.unexplained"), Status::Inconclusive);
@@ -383,71 +343,6 @@ fn an_old_generation_that_accepts_nobody_after_a_fault_fails() {
     let (plan, mut run) = killed();
     run.faults[0].old_answered = None;
     assert_eq!(status(&judge(&plan, &run), "faults.survived"), Status::Fail);
-}
-
-#[test]
-fn a_run_that_saw_too_little_proves_nothing() {
-    stops("coverage.upgrades", Status::Inconclusive, |plan, _| plan.coverage.upgrades = 100);
-    stops("coverage.connections", Status::Inconclusive, |plan, _| {
-        plan.coverage.connections = 1_000_000;
-    });
-    stops("coverage.connections_per_upgrade", Status::Inconclusive, |plan, _| {
-        plan.coverage.connections_per_upgrade = 1000.0;
-    });
-}
-
-#[test]
-fn windows_that_saw_too_little_prove_nothing() {
-    let named = |window, min| {
-        move |plan: &mut Plan, _: &mut Recording| plan.coverage.ops_in_window = vec![(window, min)]
-    };
-    stops("coverage.ops_in_window.handover", Status::Pass, named(Window::Handover, 3));
-    stops("coverage.ops_in_window.handover", Status::Inconclusive, named(Window::Handover, 4));
-    stops("coverage.ops_in_window.init", Status::Inconclusive, named(Window::Init, 1));
-    stops("coverage.ops_in_window.during", Status::Inconclusive, named(Window::During, 4));
-}
-
-#[test]
-fn faults_that_were_not_delivered_prove_nothing() {
-    let delivered = |wanted, spoil: fn(&mut Recording)| {
-        let (mut plan, mut run) = killed();
-        plan.coverage.faults_delivered = Some(wanted);
-        spoil(&mut run);
-        status(&judge(&plan, &run), "coverage.faults_delivered")
-    };
-    assert_eq!(delivered(Delivered::All, |_| {}), Status::Pass);
-    assert_eq!(delivered(Delivered::AtLeast(3), |_| {}), Status::Pass);
-    assert_eq!(delivered(Delivered::AtLeast(4), |_| {}), Status::Inconclusive);
-    let last_missed = |run: &mut Recording| run.faults[2].delivered = false;
-    assert_eq!(delivered(Delivered::All, last_missed), Status::Inconclusive);
-    // It was aimed again, and hit.
-    let first_missed = |run: &mut Recording| run.faults[0].delivered = false;
-    assert_eq!(delivered(Delivered::All, first_missed), Status::Pass);
-    assert_eq!(delivered(Delivered::All, |run| run.faults.clear()), Status::Inconclusive);
-}
-
-#[test]
-fn an_observer_at_fault_proves_nothing() {
-    stops("observer.limit_hit", Status::Inconclusive, |_, run| {
-        run.operations[5].fate = Fate::LimitHit;
-    });
-    stops("observer.lateness_p99", Status::Inconclusive, |plan, run| {
-        let late = plan.limits.lateness_p99 * 2;
-        for operation in &mut run.operations {
-            operation.dispatched = operation.intended.after(late);
-        }
-    });
-    stops("observer.lateness_max", Status::Inconclusive, |plan, run| {
-        let late = plan.limits.lateness_max * 2;
-        run.operations[7].dispatched = run.operations[7].intended.after(late);
-    });
-    stops("observer.shed", Status::Inconclusive, |_, run| run.observer.intended[0] += 1);
-    stops("observer.hiccup_max", Status::Inconclusive, |plan, run| {
-        run.observer.hiccup_max = plan.limits.hiccup_max * 2;
-    });
-    stops("run.interrupted", Status::Inconclusive, |_, run| {
-        run.interrupted = Some("SIGINT".to_owned());
-    });
 }
 
 #[test]
