@@ -17,7 +17,7 @@ use harness::scenario::Plan;
 use harness::scenario::plan::{
     Addressee, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
-use harness::verdict::{self, Bounds, Check, Law, Status, Verdict};
+use harness::verdict::{self, Bounds, Check, Law, Seen, Status, Verdict};
 
 #[path = "report/formats.rs"]
 mod formats;
@@ -211,11 +211,14 @@ fn clean() -> Verdict {
         unexplained: BTreeMap::new(),
         bounds: Bounds {
             confidence: 0.95,
+            upgrades: Seen { harmed: 0, of: 1 },
+            connections: Seen { harmed: 0, of: 6_000 },
             bad_upgrade_upper: 0.95,
             bad_connection_upper: 0.000_49,
         },
         gaps: Vec::new(),
         upgrades: Vec::new(),
+        resets: Vec::new(),
     }
 }
 

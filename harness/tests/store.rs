@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use harness::clock::Stamp;
 use harness::event::{
     Connection, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
-    Outcome, Recording, Samples, Scope, Served, Timeline, Upgrade, VERSION,
+    Outcome, Recording, Resets, Samples, Scope, Served, Timeline, Upgrade, VERSION,
 };
 use harness::scenario::Plan;
 use harness::scenario::gate::{Gate, Window};
@@ -209,6 +209,7 @@ fn recording(operations: u64) -> Recording {
             before: BTreeMap::new(),
             after: BTreeMap::from([("Tcp.OutRsts".to_owned(), 3)]),
             samples: Samples::default(),
+            resets: Resets::default(),
         },
         observer: Observer { intended: vec![operations], ..Observer::default() },
         interrupted: None,

@@ -48,6 +48,21 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
          other accept queues, and what waits in the old ones can be lost",
     ),
     (
+        "law.L6.traced",
+        "the tracer named as many resets as the kernel counted; where it lost some, it proves \
+         nothing",
+    ),
+    (
+        "law.L8",
+        "every datagram that the clients sent was received by a server, and answered; what the \
+         kernel's counters do not have was lost in a queue that was closed",
+    ),
+    (
+        "upgrades.laws",
+        "the laws hold in the window of each upgrade by itself, wherever they can be exact there",
+    ),
+    ("gate.*", "what the scenario demands in [gates] is so, and enough was seen to say it"),
+    (
         "kernel.unexplained",
         "no counter of the kernel moved that stands for loss, but for what the clients' ledger \
          explains",

@@ -13,8 +13,8 @@ use crate::event::{
     Generation, Observer, Progress, Recording, Scope, ServerLedger, Sightings, Timeline, VERSION,
 };
 use crate::load::{self, Gathered};
+use crate::observe::Watch;
 use crate::observe::procfs;
-use crate::observe::sampler::Sampler;
 use crate::scenario::Plan;
 use crate::subject::{Subject, native, resolve};
 
@@ -40,8 +40,8 @@ pub fn conduct(
     let directory = TempDir::new().map_err(ConductError::system("make a directory"))?;
     let address = free_address().map_err(ConductError::system("find a free port"))?;
     let clock = Clock::start();
-    let sampler = Sampler::start(clock, address.port())
-        .map_err(ConductError::system("read the kernel's counters"))?;
+    let watch =
+        Watch::start(clock, address).map_err(ConductError::system("read the kernel's counters"))?;
     let started_unix = Clock::unix_seconds();
     let command = resolve(&plan.target.command, address, directory.path(), &prepared.binaries);
     let subject = start(plan, &command, directory.path(), address, clock)?;
@@ -57,7 +57,7 @@ pub fn conduct(
         subject,
         sightings,
         load,
-        sampler,
+        watch,
         witness: Witness::default(),
         interrupts: prepared.interrupts,
         interrupted: None,
@@ -101,15 +101,7 @@ fn close(
 ) -> Recording {
     let serving = stage.serving();
     let Stage {
-        plan,
-        clock,
-        mut subject,
-        sightings,
-        load,
-        sampler,
-        interrupts,
-        mut interrupted,
-        ..
+        plan, clock, mut subject, sightings, load, watch, interrupts, mut interrupted, ..
     } = stage;
     let gathered = if interrupted.is_some() { load.abort() } else { load.finish() };
     timeline.load_ended = gathered.load_ended;
@@ -126,7 +118,7 @@ fn close(
         .as_ref()
         .map(|template| PathBuf::from(template.replace("{dir}", &directory.to_string_lossy())));
     let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref());
-    let kernel = sampler.finish(scope);
+    let kernel = watch.finish(scope);
     timeline.ended = clock.now();
     let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
     Recording {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Stamp};
 use crate::event::{Progress, Sightings};
 use crate::load::Running;
-use crate::observe::sampler::Sampler;
+use crate::observe::Watch;
 use crate::scenario::Plan;
 use crate::scenario::plan::Addressee;
 use crate::subject::Subject;
@@ -27,7 +27,7 @@ pub(super) struct Stage<'a> {
     pub(super) subject: Subject,
     pub(super) sightings: Sightings,
     pub(super) load: Running,
-    pub(super) sampler: Sampler,
+    pub(super) watch: Watch,
     pub(super) witness: Witness,
     pub(super) interrupts: Interrupts,
     /// The signal that ended the run early.
@@ -93,7 +93,7 @@ impl Stage<'_> {
 
     fn look_around(&mut self) {
         self.subject.refresh();
-        self.sampler.edges(self.witness.news(self.subject.processes()));
+        self.watch.edges(self.witness.news(self.subject.processes()));
         if self.interrupted.is_none() {
             self.interrupted = self.interrupts.came();
         }

@@ -1,6 +1,7 @@
 //! The kernel's ledger.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,54 @@ impl Samples {
     }
 }
 
+/// One RST that the kernel sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// When.
+    pub at: Stamp,
+    /// The process in whose context it was sent. That is the one that did what
+    /// it answers, unless the kernel answered a packet by itself: then it is
+    /// whoever happened to run, which on loopback is mostly who sent the packet.
+    pub pid: u32,
+    /// The name of its thread.
+    pub command: String,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+    /// The kernel's reason, `TCP_STATE`, `NO_SOCKET`, ….
+    pub reason: Option<String>,
+}
+
+/// The RSTs of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resets {
+    /// Each was traced.
+    Traced {
+        /// Those from and to the server's address, in the order in which they were sent
+        /// on each processor.
+        resets: Vec<Reset>,
+        /// Events that found no room. `None`: the kernel does not tell.
+        lost: Option<u64>,
+        /// Whether this kernel gives reasons.
+        reasons: bool,
+        /// Whether the pids are those that the harness sees.
+        pids: bool,
+    },
+    /// They were not.
+    Untraced {
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Default for Resets {
+    fn default() -> Self {
+        Self::Untraced { why: "resets were not traced".to_owned() }
+    }
+}
+
 /// The kernel's counters, at the edges of the run and in between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelLedger {
@@ -134,13 +183,16 @@ pub struct KernelLedger {
     /// In between.
     #[serde(default)]
     pub samples: Samples,
+    /// The resets that it counted, by name.
+    #[serde(default)]
+    pub resets: Resets,
 }
 
 impl KernelLedger {
     /// A ledger of the run's edges alone.
     #[must_use]
     pub fn new(scope: Scope, before: Counters, after: Counters) -> Self {
-        Self { scope, before, after, samples: Samples::default() }
+        Self { scope, before, after, samples: Samples::default(), resets: Resets::default() }
     }
 
     /// How far a counter moved. A counter this kernel does not have did not move.

@@ -10,3 +10,10 @@ pub mod netns;
 pub mod procfs;
 pub mod sockdiag;
 pub mod sampler;
+mod reset_line;
+pub mod tracefs;
+mod watch;
+mod capabilities;
+
+pub use capabilities::{Capability, capabilities};
+pub use watch::Watch;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{counters, sockdiag};
+use super::counters::Tables;
+use super::sockdiag;
 use crate::clock::Clock;
-use crate::event::{Counters, Edge, KernelLedger, Sample, Samples, Scope};
+use crate::event::{Counters, Edge, KernelLedger, Resets, Sample, Samples, Scope};
 
 /// Between two samples when nothing happens.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -41,14 +42,11 @@ impl Sampler {
     /// The counters could not be read, or the thread could not be started.
     pub fn start(clock: Clock, port: u16) -> io::Result<Self> {
         let from = clock.now();
-        let before = counters::read()?;
-        let first = Sample {
-            from,
-            to: clock.now(),
-            edges: vec![Edge::Began],
-            moved: Vec::new(),
-            queues: Vec::new(),
-        };
+        let tables = Tables::read()?;
+        let to = clock.now();
+        let before = tables.counters();
+        let first =
+            Sample { from, to, edges: vec![Edge::Began], moved: Vec::new(), queues: Vec::new() };
         let mut samples = Samples::default();
         samples.push(first, &before, &before);
         let newest = before.clone();
@@ -82,6 +80,7 @@ impl Sampler {
             before: std::mem::take(&mut books.before),
             after: if whole { std::mem::take(&mut books.newest) } else { Counters::new() },
             samples: std::mem::take(&mut books.samples),
+            resets: Resets::default(),
         }
     }
 
@@ -105,12 +104,13 @@ impl Drop for Sampler {
 fn take(books: &Mutex<Books>, edges: Vec<Edge>) -> bool {
     let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
     let from = books.clock.now();
-    let Ok(now) = counters::read() else {
+    let Ok(tables) = Tables::read() else {
         books.samples.failed += 1;
         return false;
     };
-    let queues = sockdiag::queues(books.port).unwrap_or_default();
     let to = books.clock.now();
+    let queues = sockdiag::queues(books.port).unwrap_or_default();
+    let now = tables.counters();
     let before = std::mem::take(&mut books.newest);
     books.samples.push(Sample { from, to, edges, moved: Vec::new(), queues }, &before, &now);
     books.newest = now;

@@ -216,10 +216,15 @@ fn seconds(ns: u64) -> f64 {
 
 fn bounds(report: &Report) -> String {
     let bounds = &report.bounds;
+    let (upgrades, connections) = (bounds.upgrades, bounds.connections);
     format!(
-        "upper bounds ({:.0} % confidence): < {} of upgrades harm somebody, < {} of connections are harmed",
-        bounds.confidence * 100.0,
+        "{} of {} upgrades: < {} of upgrades harm somebody; {} of {} connections: < {} are harmed ({:.0} % confidence)",
+        count(upgrades.harmed),
+        count(upgrades.of),
         share(bounds.bad_upgrade_upper),
-        share(bounds.bad_connection_upper)
+        count(connections.harmed),
+        count(connections.of),
+        share(bounds.bad_connection_upper),
+        bounds.confidence * 100.0,
     )
 }

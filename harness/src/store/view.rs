@@ -10,7 +10,7 @@ use super::run::{Part, Run};
 use crate::clock::Stamp;
 use crate::event::{
     Connection, Counters, FaultRecord, Generation, KernelLedger, Machine, Observer, Operation,
-    Recording, Samples, Scope, Timeline, Upgrade,
+    Recording, Scope, Timeline, Upgrade,
 };
 
 /// No pid of Linux is as large as this.
@@ -54,13 +54,8 @@ fn recording(parts: &[Part]) -> Recording {
         generations: Vec::new(),
         upgrades: Vec::new(),
         faults: Vec::new(),
-        kernel: KernelLedger {
-            scope: Scope::Private,
-            before: BTreeMap::new(),
-            after: BTreeMap::new(),
-            // Each part has its own, on its own clock.
-            samples: Samples::default(),
-        },
+        // Samples and traced resets are each part's, on its own clock.
+        kernel: KernelLedger::new(Scope::Private, BTreeMap::new(), BTreeMap::new()),
         observer: Observer::default(),
         interrupted: None,
         leaked: Vec::new(),

@@ -1,6 +1,8 @@
 //! What checks say.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -103,11 +105,24 @@ pub struct Law {
     pub status: Status,
 }
 
-/// What "none was seen" means: upper bounds of probabilities.
+/// How many of how many were harmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seen {
+    /// Came to harm.
+    pub harmed: u64,
+    /// In all.
+    pub of: u64,
+}
+
+/// What "none was seen" means, or so few: upper bounds of probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bounds {
     /// The confidence, 0.95.
     pub confidence: f64,
+    /// Upgrades, and those in whose windows somebody was harmed.
+    pub upgrades: Seen,
+    /// Connections, and those on which an operation was harmed.
+    pub connections: Seen,
     /// At most this share of upgrades harms somebody.
     pub bad_upgrade_upper: f64,
     /// At most this share of connections is harmed.
@@ -149,6 +164,58 @@ pub struct UpgradeWindow {
     pub deepest_queue: u64,
 }
 
+/// An RST that the kernel traced, and all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedReset {
+    /// When it was sent.
+    pub at: Stamp,
+    /// The kernel's reason.
+    pub reason: Option<String>,
+    /// The process in whose context it was sent, if it is one that can be named here.
+    pub pid: Option<u32>,
+    /// The name of its thread.
+    pub command: String,
+    /// Whether that is a process of the subject.
+    pub is_subject: bool,
+    /// The generation that it is, if it has told.
+    pub generation: Option<u64>,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+    /// The client's connection that had one of both addresses then. `None`: one
+    /// that never came to be, and so has no row with an address.
+    pub connection: Option<u64>,
+    /// Whether the client saw it.
+    pub hurt: bool,
+    /// The newest upgrade that had been triggered.
+    pub upgrade: Option<u64>,
+    /// How long before.
+    pub after_trigger: Option<Duration>,
+}
+
+impl fmt::Display for NamedReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RST")?;
+        if let Some(reason) = &self.reason {
+            write!(f, " reason={reason}")?;
+        }
+        match (self.pid, self.is_subject, self.generation) {
+            (Some(pid), true, Some(generation)) => {
+                write!(f, " by pid {pid} (generation {generation})")?;
+            }
+            (Some(pid), true, None) => write!(f, " by pid {pid}")?,
+            // The kernel answered by itself, and this is who happened to run.
+            (Some(pid), false, _) => write!(f, " while pid {pid} ({}) ran", self.command)?,
+            (None, _, _) => write!(f, " while {} ran", self.command)?,
+        }
+        if let (Some(upgrade), Some(after)) = (self.upgrade, self.after_trigger) {
+            write!(f, ", {after:.2?} after the trigger of upgrade {upgrade}")?;
+        }
+        Ok(())
+    }
+}
+
 /// What a recording proves.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
@@ -170,4 +237,6 @@ pub struct Verdict {
     pub gaps: Vec<Gap>,
     /// The laws of every upgrade, in the recording's order.
     pub upgrades: Vec<UpgradeWindow>,
+    /// Every RST that the kernel traced, in order of time.
+    pub resets: Vec<NamedReset>,
 }

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::bounds::bounds;
-use super::check::{Check, Gap, Law, Status, Verdict};
+use super::check::{Bounds, Check, Gap, Law, Seen, Status, Verdict};
 use super::judge::{judge, outcome};
-use crate::event::{Harm, Outcome as Ended, Recording};
+use crate::event::{Harm, Recording};
 use crate::scenario::Plan;
 
 /// How many parts a check quotes.
@@ -50,23 +50,22 @@ pub fn judge_parts(parts: &[Part<'_>], of: usize) -> Verdict {
             *unexplained.entry(name.clone()).or_default() += by;
         }
     }
-    let recordings = || parts.iter().map(|part| part.recording);
-    let survived = recordings()
-        .flat_map(|recording| &recording.upgrades)
-        .filter(|upgrade| matches!(upgrade.outcome, Ended::Completed | Ended::FailedAsPlanned));
-    let opened = recordings().flat_map(|recording| &recording.connections);
+    let seen = |of: fn(&Bounds) -> Seen| {
+        verdicts.iter().map(|verdict| of(&verdict.bounds)).fold(Seen::default(), |sum, part| Seen {
+            harmed: sum.harmed + part.harmed,
+            of: sum.of + part.of,
+        })
+    };
     Verdict {
         outcome: outcome(&checks),
         checks,
         harm,
         laws: laws(&verdicts),
         unexplained,
-        bounds: bounds(
-            survived.count(),
-            opened.filter(|connection| connection.opened.is_some()).count(),
-        ),
+        bounds: bounds(seen(|bounds| bounds.upgrades), seen(|bounds| bounds.connections)),
         gaps: gaps(&verdicts),
         upgrades: verdicts.iter().flat_map(|verdict| verdict.upgrades.clone()).collect(),
+        resets: verdicts.iter().flat_map(|verdict| verdict.resets.clone()).collect(),
     }
 }
 

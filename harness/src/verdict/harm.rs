@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use super::check::{Check, Status};
+use super::check::{Check, NamedReset, Status};
 use super::evidence::Evidence;
 use crate::event::{Connection, Fate, Harm, OpKind, Operation, Outcome};
 use crate::scenario::plan::Addressee;
@@ -48,7 +48,11 @@ fn late_handshakes(evidence: &Evidence<'_>) -> Vec<u64> {
 }
 
 /// A check for every kind.
-pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -> Vec<Check> {
+pub(super) fn checks(
+    evidence: &Evidence<'_>,
+    harm: &BTreeMap<Harm, Vec<u64>>,
+    resets: &[NamedReset],
+) -> Vec<Check> {
     harm.iter()
         .map(|(kind, ids)| {
             let tolerated = evidence.plan.coverage.tolerated.contains(kind);
@@ -69,7 +73,7 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                 status,
                 limit: if tolerated { "tolerated" } else { "= 0" }.to_owned(),
                 got: ids.len().to_string(),
-                detail: (!ids.is_empty()).then(|| format!("operations {}", named(ids))),
+                detail: (!ids.is_empty()).then(|| named(ids) + &culprit(evidence, ids, resets)),
                 gate: None,
             }
         })
@@ -79,7 +83,26 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
 fn named(ids: &[u64]) -> String {
     let first: Vec<String> = ids.iter().take(NAMED).map(u64::to_string).collect();
     let more = if ids.len() > NAMED { " …" } else { "" };
-    format!("{}{more}", first.join(" "))
+    format!("operations {}{more}", first.join(" "))
+}
+
+/// The first RST that hurt one of these operations, if one did and was traced.
+fn culprit(evidence: &Evidence<'_>, ids: &[u64], resets: &[NamedReset]) -> String {
+    let hurt: BTreeMap<u64, &NamedReset> = resets
+        .iter()
+        .rev()
+        .filter(|reset| reset.hurt)
+        .filter_map(|reset| Some((reset.connection?, reset)))
+        .collect();
+    if hurt.is_empty() {
+        return String::new();
+    }
+    let harmed: HashSet<u64> = ids.iter().copied().collect();
+    let operations = evidence.recording.operations.iter();
+    let harmed = operations.filter(|operation| harmed.contains(&operation.id));
+    let first =
+        harmed.filter_map(|operation| hurt.get(&operation.connection)).min_by_key(|reset| reset.at);
+    first.map_or_else(String::new, |reset| format!("; first by {reset}"))
 }
 
 /// Operations on connections that were served by a process that must not have

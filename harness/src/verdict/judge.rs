@@ -1,11 +1,13 @@
 //! All checks together.
 
-use super::check::{Check, Outcome, Status, Verdict};
+use std::collections::HashSet;
+
+use super::check::{Check, Outcome, Seen, Status, UpgradeWindow, Verdict};
 use super::evidence::Evidence;
 use super::gates::{self, Findings};
 use super::windows::Windows;
 use super::{
-    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, upgrades,
+    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, resets, upgrades,
 };
 use crate::event::{Outcome as Ended, Recording};
 use crate::scenario::Plan;
@@ -19,6 +21,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
     let laws = laws::laws(&evidence);
     let unexplained = counters::unexplained(&evidence);
     let windows = Windows::new(recording);
+    let resets = resets::named(&evidence, &windows);
     let harmed = harm.values().flatten().copied().collect();
     let gaps = gaps::gaps(&evidence, &harmed);
     let findings = Findings {
@@ -34,7 +37,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
 
     // What the scenario's author asked for comes first.
     let mut checks = gates::checks(&evidence, &findings);
-    checks.extend(harm::checks(&evidence, &harm));
+    checks.extend(harm::checks(&evidence, &harm, &resets));
     checks.extend(laws.iter().map(|law| laws::check(law, &evidence)));
     checks.extend(per_upgrade::check(&windows_of_upgrades));
     checks.push(counters::check(&evidence, &unexplained));
@@ -43,18 +46,44 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
     checks.extend(processes::checks(&evidence));
     checks.extend(coverage::checks(&evidence, &windows));
 
-    let survived = evidence.upgrades(Ended::Completed).count()
-        + evidence.upgrades(Ended::FailedAsPlanned).count();
     Verdict {
         outcome: outcome(&checks),
         checks,
         harm,
         laws,
         unexplained,
-        bounds: bounds::bounds(survived, evidence.opened().count()),
+        bounds: bounds::bounds(
+            seen_upgrades(&evidence, &windows_of_upgrades),
+            seen_connections(&evidence, &harmed),
+        ),
         gaps,
         upgrades: windows_of_upgrades,
+        resets,
     }
+}
+
+/// An upgrade that failed otherwise than planned says nothing of those that work.
+fn seen_upgrades(evidence: &Evidence<'_>, windows: &[UpgradeWindow]) -> Seen {
+    let upgrades = evidence.recording.upgrades.iter().zip(windows);
+    let judged = upgrades.filter(|(upgrade, _)| {
+        matches!(upgrade.outcome, Ended::Completed | Ended::FailedAsPlanned)
+    });
+    judged.fold(Seen::default(), |seen, (_, window)| Seen {
+        harmed: seen.harmed + u64::from(window.harmed > 0),
+        of: seen.of + 1,
+    })
+}
+
+fn seen_connections(evidence: &Evidence<'_>, harmed: &HashSet<u64>) -> Seen {
+    let operations = evidence.recording.operations.iter();
+    let hurt: HashSet<u64> = operations
+        .filter(|operation| harmed.contains(&operation.id))
+        .map(|operation| operation.connection)
+        .collect();
+    evidence.opened().fold(Seen::default(), |seen, connection| Seen {
+        harmed: seen.harmed + u64::from(hurt.contains(&connection.id)),
+        of: seen.of + 1,
+    })
 }
 
 pub(super) fn outcome(checks: &[Check]) -> Outcome {

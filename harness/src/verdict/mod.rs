@@ -8,6 +8,7 @@ mod check;
 mod windows;
 mod evidence;
 mod bounds;
+mod resets;
 mod harm;
 mod gaps;
 mod laws;
@@ -24,7 +25,10 @@ mod combine;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Bounds, Check, Closing, Gap, Gated, Law, Outcome, Status, UpgradeWindow, Verdict};
+pub use check::{
+    Bounds, Check, Closing, Gap, Gated, Law, NamedReset, Outcome, Seen, Status, UpgradeWindow,
+    Verdict,
+};
 pub use combine::{Part, judge_parts};
 pub use judge::judge;
 pub use windows::{Edges, Windows};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Stamp;
 use crate::event::{
     Connection, Edge, Exit, Fate, FaultRecord, Generation, KernelLedger, Observer, OpKind,
-    Operation, Outcome, Recording, Resources, Sample, Samples, Scope, Served, ServerLedger,
+    Operation, Outcome, Recording, Resets, Resources, Sample, Samples, Scope, Served, ServerLedger,
     Timeline, Upgrade, VERSION,
 };
 use crate::scenario::Plan;
@@ -111,6 +111,8 @@ pub(super) fn recording() -> Recording {
         leaked: Vec::new(),
     };
     run.kernel.samples = samples(&run);
+    run.kernel.resets =
+        Resets::Traced { resets: Vec::new(), lost: Some(0), reasons: true, pids: true };
     run
 }
 
