@@ -129,7 +129,7 @@ fn stalled_run(plan: &Plan) -> (Recording, (Stamp, Stamp)) {
     let server = Server::start(clock);
     let running = load::start(
         plan,
-        load::Site { address: server.address, directory: std::path::Path::new("/") },
+        load::Site { address: server.address, directory: Path::new("/") },
         clock,
         Sightings::default(),
     )
