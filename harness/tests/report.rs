@@ -61,11 +61,16 @@ fn plan() -> Plan {
             connections_per_upgrade: 1.0,
             faults: 1,
             tolerated: Vec::new(),
+            faults_delivered: None,
+            ops_in_window: Vec::new(),
         },
         limits: ObserverLimits {
             lateness_p99: Duration::from_millis(5),
             hiccup_max: Duration::from_millis(50),
+            lateness_max: Duration::from_secs(1),
+            shed: 0,
         },
+        gates: Vec::new(),
     }
 }
 
@@ -103,6 +108,8 @@ fn connection(operation: &Operation) -> Connection {
         bytes_out: 10,
         bytes_in: 20,
         reset: false,
+        syn_retransmits: None,
+        retransmits: None,
     }
 }
 
@@ -164,7 +171,7 @@ fn recording() -> Recording {
             evidence: "pid 12 killed by SIGKILL before it answered".to_owned(),
             old_answered: Some(Stamp(610 * MS)),
         }],
-        kernel: KernelLedger { scope: Scope::Private, before: opens(5), after: opens(105) },
+        kernel: KernelLedger::new(Scope::Private, opens(5), opens(105)),
         observer: Observer { intended: vec![100], ..Observer::default() },
         interrupted: None,
         leaked: Vec::new(),
@@ -173,7 +180,14 @@ fn recording() -> Recording {
 
 fn check(id: &str, status: Status, limit: &str, got: &str) -> Check {
     let detail = (status != Status::Pass).then(|| format!("because of {id}"));
-    Check { id: id.to_owned(), status, limit: limit.to_owned(), got: got.to_owned(), detail }
+    Check {
+        id: id.to_owned(),
+        status,
+        limit: limit.to_owned(),
+        got: got.to_owned(),
+        detail,
+        gate: None,
+    }
 }
 
 fn clean() -> Verdict {
@@ -200,6 +214,8 @@ fn clean() -> Verdict {
             bad_upgrade_upper: 0.95,
             bad_connection_upper: 0.000_49,
         },
+        gaps: Vec::new(),
+        upgrades: Vec::new(),
     }
 }
 

@@ -16,7 +16,7 @@ mod sightings;
 
 pub use fate::{Fate, Harm};
 pub use fault::FaultRecord;
-pub use kernel::{Counters, KernelLedger, Scope};
+pub use kernel::{Counters, Edge, KernelLedger, Queue, Sample, Samples, Scope};
 pub use operation::{Connection, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
 pub use progress::Progress;

@@ -84,4 +84,11 @@ pub struct Connection {
     pub bytes_in: u64,
     /// Whether the connection ended by RST.
     pub reset: bool,
+    /// Segments that the client's kernel had sent again when the handshake was
+    /// complete: SYNs that were lost. `None`: not asked.
+    #[serde(default)]
+    pub syn_retransmits: Option<u32>,
+    /// The same when the client let go of it, SYNs included.
+    #[serde(default)]
+    pub retransmits: Option<u32>,
 }

@@ -7,3 +7,5 @@
 pub mod counters;
 pub mod netns;
 pub mod procfs;
+pub mod sockdiag;
+pub mod sampler;

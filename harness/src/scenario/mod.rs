@@ -1,15 +1,17 @@
 //! What is to be run and what must hold: from a file to a [`Plan`].
 //!
 //! The file is read in two steps. `file` (with `form`) says which keys there are, what each
-//! accepts and what it is when left out; `check` then asks whether the whole can
-//! be meant, and makes a plan of it. Both name the line that is at fault.
+//! accepts and what it is when left out; `check` (with `demand`, for the gates) then
+//! asks whether the whole can be meant, and makes a plan of it. Both name the line that is at fault.
 
+pub mod gate;
 pub mod plan;
 mod error;
 mod lint;
 mod text;
 mod form;
 mod file;
+mod demand;
 mod check;
 
 use std::fs;
@@ -20,6 +22,7 @@ use rand::rngs::SysRng;
 
 use crate::units::SeedChoice;
 
+pub use demand::METRICS;
 pub use error::ScenarioError;
 pub use lint::Lint;
 pub use plan::Plan;
@@ -39,7 +42,7 @@ impl Plan {
         let plan = file::parse(&source)
             .and_then(|(scenario, written)| {
                 let seed = drawn(seed.unwrap_or(written))?;
-                check::plan(scenario, path, seed)
+                check::plan(scenario, path, seed, &source)
             })
             .map_err(|mistake| mistake.in_file(path, &source))?;
         let lints = lint::lints(&plan);
