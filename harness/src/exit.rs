@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How the harness ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
 pub enum Exit {
     /// 0: every check passed.
     Pass,
@@ -46,16 +47,8 @@ impl Exit {
     /// no command gives is that of a harness that failed.
     #[must_use]
     pub fn from_code(code: i32) -> Self {
-        match code {
-            0 => Self::Pass,
-            1 => Self::Fail,
-            2 => Self::Usage,
-            3 => Self::Inconclusive,
-            4 => Self::Environment,
-            6 => Self::TargetStart,
-            129..=192 => u8::try_from(code - 128).map_or(Self::Internal, Self::Interrupted),
-            _ => Self::Internal,
-        }
+        let known = u8::try_from(code).ok().and_then(|code| Self::try_from(code).ok());
+        known.unwrap_or(Self::Internal)
     }
 
     /// How several runs end together: as the gravest of them. A harness that
@@ -86,9 +79,27 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl Serialize for Exit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.code())
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit.code()
+    }
+}
+
+impl TryFrom<u8> for Exit {
+    type Error = String;
+
+    fn try_from(code: u8) -> Result<Self, String> {
+        match code {
+            0 => Ok(Self::Pass),
+            1 => Ok(Self::Fail),
+            2 => Ok(Self::Usage),
+            3 => Ok(Self::Inconclusive),
+            4 => Ok(Self::Environment),
+            5 => Ok(Self::Internal),
+            6 => Ok(Self::TargetStart),
+            129..=u8::MAX => Ok(Self::Interrupted(code - 128)),
+            7..=128 => Err(format!("{code} is no exit code of the harness; 0 to 6 and 129 up are")),
+        }
     }
 }
 
@@ -110,6 +121,8 @@ mod tests {
             Exit::Interrupted(15),
         ];
         assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 130, 143]);
+        assert_eq!(all.map(|exit| Exit::try_from(exit.code()).unwrap()), all);
+        assert!(Exit::try_from(7).is_err());
         assert_eq!(all.map(|exit| Exit::from_code(exit.code().into())), all);
         assert_eq!(Exit::from_code(101), Exit::Internal);
     }

@@ -14,12 +14,13 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use harness::clock::Stamp;
 use harness::event::{
-    Connection, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
-    Outcome, Recording, Scope, Served, Timeline, Upgrade, VERSION,
+    Connection, Edge, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
+    Outcome, Recording, Sample, Samples, Scope, Served, Timeline, Upgrade, VERSION,
 };
 use harness::scenario::Plan;
+use harness::scenario::gate::{Gate, Window};
 use harness::scenario::plan::{
-    Addressee, Arrivals, Coverage, Fault, FaultKind, Load, LoadKind, Namespace, Network,
+    Addressee, Arrivals, Coverage, Delivered, Fault, FaultKind, Load, LoadKind, Namespace, Network,
     ObserverLimits, Phases, Signal, Target, Trigger, Upgrades,
 };
 use harness::store::{Part, Run};
@@ -72,13 +73,17 @@ fn target() -> impl Strategy<Value = Target> {
 
 fn coverage() -> impl Strategy<Value = Coverage> {
     let harms = proptest::sample::subsequence(Harm::ALL.to_vec(), 0..4);
-    (any::<u64>(), any::<u64>(), 0.0..1e9_f64, any::<u64>(), harms).prop_map(
-        |(upgrades, connections, connections_per_upgrade, faults, tolerated)| Coverage {
-            upgrades,
-            connections,
+    let delivered = prop_oneof![Just(Delivered::All), any::<u64>().prop_map(Delivered::AtLeast)];
+    let windows = proptest::sample::subsequence(Window::ALL.to_vec(), 0..3);
+    (any::<[u64; 4]>(), 0.0..1e9_f64, harms, proptest::option::of(delivered), windows).prop_map(
+        |(numbers, connections_per_upgrade, tolerated, faults_delivered, windows)| Coverage {
+            upgrades: numbers[0],
+            connections: numbers[1],
             connections_per_upgrade,
-            faults,
+            faults: numbers[2],
             tolerated,
+            faults_delivered,
+            ops_in_window: windows.into_iter().map(|window| (window, numbers[3])).collect(),
         },
     )
 }
@@ -95,7 +100,8 @@ prop_compose! {
         upgrades in proptest::option::of((span(), 2_usize..99, any::<u64>())),
         faults in proptest::collection::vec(1_u64..99, 0..3),
         coverage in coverage(),
-        limits in (span(), span()),
+        limits in (span(), span(), span(), any::<u64>()),
+        gates in proptest::sample::subsequence(gates(), 0..12),
     ) -> Plan {
         let [warmup, baseline, storm, settle] = spans;
         let namespace = if private { Namespace::Private } else { Namespace::Host };
@@ -114,9 +120,55 @@ prop_compose! {
                 .map(|every| Fault { kind: FaultKind::KillBeforeReady, every })
                 .collect(),
             coverage,
-            limits: ObserverLimits { lateness_p99: limits.0, hiccup_max: limits.1 },
+            limits: ObserverLimits {
+                lateness_p99: limits.0,
+                hiccup_max: limits.1,
+                lateness_max: limits.2,
+                shed: limits.3,
+            },
+            gates,
         }
     }
+}
+
+/// Every kind of gate.
+fn gates() -> Vec<Gate> {
+    let smoke = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/smoke.toml");
+    let source = format!(
+        "{}\n{}",
+        fs::read_to_string(smoke).unwrap(),
+        r#"
+[gates]
+"harm.*" = { is = "== 0" }
+"harm.refused" = { is = "<= 3", min_samples = 7 }
+"ledger" = { is = "balanced" }
+"kernel.unexplained" = { is = "== 0" }
+"upgrade.unplanned_failures" = { is = "== 0" }
+"upgrade.answered.p99" = { is = "< 0.3s" }
+"latency.churn.during.p99.9" = { is = "< 25ms", min_samples = 20000 }
+"latency.churn.drain.max" = { is = "<= 3.3 * baseline + 2ms" }
+"gap.churn.max" = { is = "< 50ms" }
+"resources.fds.slope_per_upgrade" = { is = "<= 0.1" }
+"processes.leaked" = { is = "== 0" }
+"queue.depth.max" = { is = "< 100" }
+"#
+    );
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("gated.toml");
+    fs::write(&path, source).unwrap();
+    Plan::load(&path, None).unwrap().0.gates
+}
+
+/// Three resets, seen when the first upgrade was triggered.
+fn samples() -> Samples {
+    let mut samples = Samples::default();
+    let read = |resets| BTreeMap::from([("Tcp.OutRsts".to_owned(), resets)]);
+    for (at, edge, resets) in [(0, Edge::Began, 0), (1000, Edge::Triggered(1), 3)] {
+        let (from, to) = (Stamp(at), Stamp(at + 5));
+        let sample = Sample { from, to, edges: vec![edge], moved: Vec::new(), queues: Vec::new() };
+        samples.push(sample, &read(0), &read(resets));
+    }
+    samples
 }
 
 /// A recording of this many operations, each on a connection of its own.
@@ -146,6 +198,8 @@ fn recording(operations: u64) -> Recording {
         bytes_out: 64 + operation.id % 961,
         bytes_in: 89 + operation.id % 961,
         reset: false,
+        syn_retransmits: Some(0),
+        retransmits: Some(0),
     };
     Recording {
         version: VERSION,
@@ -158,9 +212,12 @@ fn recording(operations: u64) -> Recording {
         upgrades: Vec::new(),
         faults: Vec::new(),
         kernel: KernelLedger {
-            scope: Scope::Private,
-            before: BTreeMap::new(),
-            after: BTreeMap::from([("Tcp.OutRsts".to_owned(), 3)]),
+            samples: samples(),
+            ..KernelLedger::new(
+                Scope::Private,
+                BTreeMap::new(),
+                BTreeMap::from([("Tcp.OutRsts".to_owned(), 3)]),
+            )
         },
         observer: Observer { intended: vec![operations], ..Observer::default() },
         interrupted: None,
@@ -375,6 +432,10 @@ proptest! {
             rows.for_each(|(alone, row)| alone.id = row.id);
             let rows = alone.recording.upgrades.iter_mut().zip(&recording.upgrades);
             rows.for_each(|(alone, row)| alone.number = row.number);
+            let rows = alone.recording.kernel.samples.rows.iter_mut();
+            rows.zip(&recording.kernel.samples.rows).for_each(|(alone, row)| {
+                alone.edges.clone_from(&row.edges);
+            });
             prop_assert_eq!(&alone, merged);
         }
         prop_assert_eq!(operations, (0..sizes.iter().sum()).collect::<Vec<u64>>());
@@ -395,6 +456,10 @@ fn several_parts_are_looked_at_as_one_run() {
     assert_eq!(whole.timeline.load_began, Stamp(30));
     let first = run.parts[0].recording.operations[3].intended;
     assert_eq!(whole.operations[3].intended, first.after(Duration::from_nanos(20)));
+    // Samples of both kernels add up, and name the upgrades as the others do.
+    let samples = &whole.kernel.samples;
+    assert_eq!(samples.moved(0, 3), BTreeMap::from([("Tcp.OutRsts", 6)]));
+    assert!(samples.at(Edge::Triggered(1)).is_some() && samples.at(Edge::Triggered(3)).is_some());
     // Two processes with one pid are two.
     let pids: Vec<u32> = whole.generations.iter().map(|one| one.pid).collect();
     assert_eq!(pids, [4242, 4242 + (1 << 22)]);

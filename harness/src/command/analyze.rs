@@ -8,6 +8,7 @@ use crate::store::Run;
 
 pub(super) fn analyze(analyze: &Analyze) -> Result<Exit, Trouble> {
     let run = Run::read(&analyze.run)?;
-    let outputs = judge::open(analyze.out.as_deref().unwrap_or(&analyze.run))?;
-    judge::judge(&run, Some(&outputs), analyze.format.chosen())
+    let out = analyze.out.as_deref().unwrap_or(&analyze.run);
+    let mut outputs = judge::open(out, &run.plan)?;
+    judge::judge(&run, Some(&mut outputs), analyze.format.chosen(), false)
 }

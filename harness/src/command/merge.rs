@@ -16,9 +16,9 @@ pub(super) fn merge(merge: &Merge) -> Result<Exit, Trouble> {
             format!("only share {} is there, and it proves nothing about the rest", only.shard);
         return Err(Trouble::Unproved(message));
     }
-    let outputs = merge.out.as_deref().map(judge::open).transpose()?;
+    let mut outputs = merge.out.as_deref().map(|out| judge::open(out, &run.plan)).transpose()?;
     if let Some(outputs) = &outputs {
         run.write(outputs.dir())?;
     }
-    judge::judge(&run, outputs.as_ref(), merge.format.chosen())
+    judge::judge(&run, outputs.as_mut(), merge.format.chosen(), merge.github)
 }

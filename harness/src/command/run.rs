@@ -37,6 +37,9 @@ pub(super) fn run(run: &cli::Run) -> Result<Exit, Trouble> {
 fn several(scenarios: &[PathBuf], runs: &Runs, shard: Option<Shard>) -> Result<Exit, Trouble> {
     let format = runs.format.chosen();
     let (mut flags, mut children) = (flags::of(runs, format), Children::new()?);
+    if runs.github {
+        flags.push("--github".into());
+    }
     flags.extend(shard.map(|shard| format!("--shard={shard}").into()));
     let mut exits = Vec::new();
     'all: for round in runs.rounds() {
@@ -70,7 +73,7 @@ fn one(scenario: &Path, runs: &Runs, shard: Shard) -> Result<Exit, Trouble> {
         warn(&lints);
     }
     doctor::demand(&runs.require)?;
-    let outputs = runs.out.as_deref().map(judge::open).transpose()?;
+    let mut outputs = runs.out.as_deref().map(|out| judge::open(out, &plan)).transpose()?;
     let machine = machine::read()
         .map_err(|error| Trouble::Environment(format!("cannot read /proc: {error}")))?;
     let prepared =
@@ -80,7 +83,7 @@ fn one(scenario: &Path, runs: &Runs, shard: Shard) -> Result<Exit, Trouble> {
     if let Some(outputs) = outputs.as_ref().filter(|_| !runs.no_recording) {
         run_made.write(outputs.dir())?;
     }
-    judge::judge(&run_made, outputs.as_ref(), format)
+    judge::judge(&run_made, outputs.as_mut(), format, runs.github)
 }
 
 /// Builds the server and enters the network, the machine's own if a private one

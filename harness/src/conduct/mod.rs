@@ -5,6 +5,7 @@
 mod error;
 mod prepare;
 mod interrupt;
+mod witness;
 mod stage;
 mod storm;
 mod run;

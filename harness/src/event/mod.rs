@@ -17,7 +17,7 @@ mod sightings;
 
 pub use fate::{Fate, Harm};
 pub use fault::FaultRecord;
-pub use kernel::{Counters, KernelLedger, Scope};
+pub use kernel::{Counters, Edge, KernelLedger, Queue, Sample, Samples, Scope};
 pub use machine::Machine;
 pub use operation::{Connection, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};

@@ -122,6 +122,8 @@ impl<'a> Client<'a> {
             bytes_out: 0,
             bytes_in: 0,
             reset: false,
+            syn_retransmits: None,
+            retransmits: None,
         };
         let (expected, reply) = (Vec::new(), Vec::new());
         Self { context, stream: None, row, progress: Progress::Connecting, expected, reply }

@@ -8,3 +8,5 @@ pub mod counters;
 pub mod machine;
 pub mod netns;
 pub mod procfs;
+pub mod sockdiag;
+pub mod sampler;

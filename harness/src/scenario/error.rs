@@ -123,14 +123,19 @@ fn taught(message: &str) -> String {
 
 /// What to say behind "this is none of these": the nearest, then all.
 pub(super) fn suggestion(wrong: &str, accepted: &[&str]) -> String {
+    let meant = meant(wrong, accepted);
+    let all = accepted.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    format!("{meant}; accepted: {all}")
+}
+
+/// The nearest, if one is near, as a question.
+pub(super) fn meant(wrong: &str, accepted: &[&str]) -> String {
     let nearest = accepted
         .iter()
         .map(|word| (distance(wrong, word), word))
         .filter(|(distance, word)| *distance <= word.len().div_ceil(3))
         .min();
-    let meant = nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default();
-    let all = accepted.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    format!("{meant}; accepted: {all}")
+    nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
 /// How many letters must be put in, taken out or changed to make `b` of `a`.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::suggestion;
 use super::expect::Ending;
-use super::plan::{Addressee, Arrivals, FaultKind, Namespace, Signal};
+use super::gate::Window;
+use super::plan::{Addressee, Arrivals, Delivered, FaultKind, Namespace, Signal};
 use crate::event::Harm;
 use crate::units::{self, SeedChoice};
 
@@ -183,6 +184,31 @@ impl Form for Ending {
 
     fn from_text(text: &str) -> Result<Self, String> {
         one_of(text, &Self::ALL.map(|ending| (ending.id(), ending)))
+    }
+}
+
+impl Form for Window {
+    const FORM: &'static str =
+        "a window: \"baseline\", \"init\", \"handover\", \"drain\", \"after\" or \"during\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|window| (window.id(), window)))
+    }
+}
+
+impl Form for Delivered {
+    const FORM: &'static str = "\"all\", or the number of faults that must have hit, like 9";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("all", Self::All)])
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        let whole = number
+            .to_string()
+            .parse()
+            .map_err(|_| format!("`{number}` is no number of faults; write {}", Self::FORM))?;
+        Ok(Self::AtLeast(whole))
     }
 }
 

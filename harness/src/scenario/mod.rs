@@ -1,10 +1,11 @@
 //! What is to be run and what must hold: from a file to a [`Plan`].
 //!
 //! The file is read in two steps. `file` (with `form`) says which keys there are, what each
-//! accepts and what it is when left out; `check` then asks whether the whole can
-//! be meant, and makes a plan of it. Both name the line that is at fault.
+//! accepts and what it is when left out; `check` (with `demand`, for the gates) then
+//! asks whether the whole can be meant, and makes a plan of it. Both name the line that is at fault.
 
 pub mod expect;
+pub mod gate;
 pub mod plan;
 mod change;
 mod error;
@@ -12,6 +13,7 @@ mod lint;
 mod text;
 mod form;
 mod file;
+mod demand;
 mod check;
 mod share;
 
@@ -25,6 +27,7 @@ use self::expect::Expect;
 use crate::units::SeedChoice;
 
 pub use change::Change;
+pub use demand::METRICS;
 pub use error::ScenarioError;
 pub use lint::Lint;
 pub use plan::Plan;
@@ -58,7 +61,7 @@ impl Plan {
         let plan = file::parse(&source)
             .and_then(|(scenario, written)| {
                 let seed = drawn(seed.unwrap_or(written))?;
-                check::plan(scenario, path, seed)
+                check::plan(scenario, path, seed, &source)
             })
             .map_err(|mistake| {
                 let outside = |mistake: error::Mistake| mistake.in_file(path, &source);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::{Gate, Window};
 use crate::event::Harm;
 
 /// One run, decided in every detail but for what chance the seed draws.
@@ -39,6 +40,8 @@ pub struct Plan {
     pub coverage: Coverage,
     /// What the observer must have managed for a verdict to mean anything.
     pub limits: ObserverLimits,
+    /// What is demanded beyond what always is.
+    pub gates: Vec<Gate>,
 }
 
 /// The server under test.
@@ -245,6 +248,20 @@ pub struct Coverage {
     /// Harm that is expected and does not fail the run. Empty but for plans
     /// whose faults cannot but hurt.
     pub tolerated: Vec<Harm>,
+    /// Faults delivered, over all kinds. `None`: `faults` says all there is to say.
+    pub faults_delivered: Option<Delivered>,
+    /// For each window named, operations intended in it, over all upgrades.
+    pub ops_in_window: Vec<(Window, u64)>,
+}
+
+/// How many faults must have hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivered {
+    /// Every one that was aimed; one that missed and was aimed again counts once.
+    All,
+    /// So many.
+    AtLeast(u64),
 }
 
 /// What the observer must have managed. Unmet: inconclusive.
@@ -252,6 +269,10 @@ pub struct Coverage {
 pub struct ObserverLimits {
     /// 99th percentile of dispatched − intended.
     pub lateness_p99: Duration,
+    /// The longest of the same.
+    pub lateness_max: Duration,
     /// Longest time a thread of the harness was not woken.
     pub hiccup_max: Duration,
+    /// Operations that the schedule wanted and nobody began.
+    pub shed: u64,
 }

@@ -1,5 +1,6 @@
 //! A plan with more or less load than was written.
 
+use super::gate::Metric;
 use super::plan::{Load, LoadKind, Plan};
 use crate::units::{Shard, UnitError, rate_from_number};
 
@@ -36,7 +37,28 @@ impl Plan {
         }
         plan.coverage.connections = shard.share(plan.coverage.connections);
         plan.coverage.connections_per_upgrade /= f64::from(shard.of());
+        let of = u64::from(shard.of());
+        for (_, operations) in &mut plan.coverage.ops_in_window {
+            *operations = operations.div_ceil(of);
+        }
+        for gate in plan.gates.iter_mut().filter(|gate| counts_operations(&gate.metric)) {
+            gate.min_samples = gate.min_samples.div_ceil(of);
+        }
         plan
+    }
+}
+
+/// Whether less load gives fewer samples of it.
+fn counts_operations(metric: &Metric) -> bool {
+    match metric {
+        Metric::Harm(_) | Metric::Latency { .. } | Metric::Gap { .. } => true,
+        Metric::Ledger
+        | Metric::KernelUnexplained
+        | Metric::UnplannedFailures
+        | Metric::Upgrade { .. }
+        | Metric::Growth(_)
+        | Metric::Leaked
+        | Metric::QueueDepth => false,
     }
 }
 

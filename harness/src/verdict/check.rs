@@ -1,13 +1,18 @@
 //! What checks say.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use crate::clock::Stamp;
 use crate::event::Harm;
 
 /// The outcome of a whole run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Everything that was to be checked was checked, and held.
@@ -19,7 +24,9 @@ pub enum Outcome {
 }
 
 /// The outcome of one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It held.
@@ -45,6 +52,40 @@ pub struct Check {
     pub got: String,
     /// What a person would ask next: which connections, why it was not checked.
     pub detail: Option<String>,
+    /// The gate of the scenario that demanded it; `None`: it is always demanded.
+    pub gate: Option<Gated>,
+}
+
+/// What a check has besides, if the scenario demanded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Gated {
+    /// Where the scenario does so, counted from 1.
+    pub line: usize,
+    /// How much was seen.
+    pub samples: u64,
+    /// How much had to be seen.
+    pub min_samples: u64,
+}
+
+/// The longest time in which no operation of a population ended well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The population.
+    pub population: String,
+    /// Its last success before, or the beginning of the load.
+    pub from: Stamp,
+    /// Its next success, or the end of the load.
+    pub to: Stamp,
+    /// How many operations ended well in all.
+    pub served: u64,
+}
+
+impl Gap {
+    /// How long it was.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.to - self.from
+    }
 }
 
 /// A conservation law: two sums from independent ledgers that must be equal.
@@ -63,7 +104,7 @@ pub struct Law {
 }
 
 /// What "none was seen" means: upper bounds of probabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bounds {
     /// The confidence, 0.95.
     pub confidence: f64,
@@ -71,6 +112,41 @@ pub struct Bounds {
     pub bad_upgrade_upper: f64,
     /// At most this share of connections is harmed.
     pub bad_connection_upper: f64,
+}
+
+/// What closes the window of an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closing {
+    /// The old generation was found gone.
+    OldGone,
+    /// The next upgrade was triggered.
+    NextTrigger,
+    /// The run ended.
+    RunEnded,
+}
+
+/// One upgrade, as the ledgers have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpgradeWindow {
+    /// [`crate::event::Upgrade::number`].
+    pub number: u64,
+    /// The trigger.
+    pub from: Stamp,
+    /// The end.
+    pub until: Stamp,
+    /// What ended it.
+    pub closing: Closing,
+    /// Operations intended in it.
+    pub operations: u64,
+    /// Those of them that were harmed.
+    pub harmed: u64,
+    /// The laws; those that cannot be exact at its edges are not checked.
+    pub laws: Vec<Law>,
+    /// Counters of those that must not move that did, between its edges.
+    pub moved: BTreeMap<String, i128>,
+    /// The most connections that were seen to wait for being accepted.
+    pub deepest_queue: u64,
 }
 
 /// What a recording proves.
@@ -90,4 +166,8 @@ pub struct Verdict {
     pub unexplained: BTreeMap<String, i128>,
     /// What the zeros mean.
     pub bounds: Bounds,
+    /// The longest gap of every population, in the recording's order.
+    pub gaps: Vec<Gap>,
+    /// The laws of every upgrade, in the recording's order.
+    pub upgrades: Vec<UpgradeWindow>,
 }

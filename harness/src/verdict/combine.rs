@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::bounds::bounds;
-use super::check::{Check, Law, Status, Verdict};
+use super::check::{Check, Gap, Law, Status, Verdict};
 use super::judge::{judge, outcome};
 use crate::event::{Harm, Outcome as Ended, Recording};
 use crate::scenario::Plan;
@@ -61,6 +61,8 @@ pub fn judge_parts(parts: &[Part<'_>], of: usize) -> Verdict {
         harm,
         laws: laws(&verdicts),
         unexplained,
+        gaps: gaps(&verdicts),
+        upgrades: verdicts.iter().flat_map(|verdict| verdict.upgrades.clone()).collect(),
         bounds: bounds(
             survived.count(),
             opened.filter(|connection| connection.opened.is_some()).count(),
@@ -76,6 +78,7 @@ fn complete(parts: usize, of: usize) -> Check {
         limit: format!("= {of}"),
         got: parts.to_string(),
         detail: None,
+        gate: None,
     }
 }
 
@@ -109,6 +112,7 @@ fn together(same: &[(&str, &Check)], verdicts: &[Verdict]) -> Option<Check> {
         got: summed(&worst.id, verdicts)
             .unwrap_or_else(|| quoted(guilty().map(|(part, check)| (*part, check.got.as_str())))),
         detail: (!details.is_empty()).then(|| quoted(details.into_iter())),
+        gate: worst.gate,
     })
 }
 
@@ -136,6 +140,23 @@ fn quoted<'a>(texts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
             format!("{}{more}", some.collect::<Vec<_>>().join("; "))
         }
     }
+}
+
+/// The longest gap of each population. The clocks of the parts have nothing to do
+/// with each other, so that where one was served, another was not served as well.
+fn gaps(verdicts: &[Verdict]) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    for gap in verdicts.iter().flat_map(|verdict| &verdict.gaps) {
+        match gaps.iter_mut().find(|known| known.population == gap.population) {
+            Some(known) => {
+                let served = known.served.saturating_add(gap.served);
+                let longer = if gap.length() > known.length() { gap } else { &*known };
+                *known = Gap { served, ..longer.clone() };
+            }
+            None => gaps.push(gap.clone()),
+        }
+    }
+    gaps
 }
 
 /// Sums on both sides. They may agree where those of two parts do not, so a law

@@ -1,11 +1,11 @@
 //! Who was hurt, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::check::{Check, Status};
 use super::evidence::Evidence;
-use crate::event::{Fate, Harm, Outcome};
+use crate::event::{Connection, Fate, Harm, OpKind, Operation, Outcome};
 use crate::scenario::plan::Addressee;
 
 /// After an upgrade is decided, the old generation may still answer what it
@@ -24,8 +24,27 @@ pub(super) fn harmed(evidence: &Evidence<'_>) -> BTreeMap<Harm, Vec<u64>> {
             harm.entry(kind).or_default().push(operation.id);
         }
     }
+    harm.entry(Harm::StallSyn).or_default().extend(late_handshakes(evidence));
     harm.entry(Harm::WrongGeneration).or_default().extend(wrongly_served(evidence));
     harm
+}
+
+/// Operations that went well on a connection whose SYN had to be sent again: the
+/// kernel's word on it, where the client has only seen how long it took.
+fn late_handshakes(evidence: &Evidence<'_>) -> Vec<u64> {
+    let lost = |connection: &&Connection| connection.syn_retransmits.is_some_and(|lost| lost > 0);
+    let late: HashSet<u64> =
+        evidence.recording.connections.iter().filter(lost).map(|one| one.id).collect();
+    let opened = |operation: &&Operation| match operation.kind {
+        OpKind::Churn | OpKind::Open => late.contains(&operation.connection),
+        OpKind::Request | OpKind::Close => false,
+    };
+    let operations = evidence.recording.operations.iter();
+    operations
+        .filter(|operation| operation.fate == Fate::Ok)
+        .filter(opened)
+        .map(|operation| operation.id)
+        .collect()
 }
 
 /// A check for every kind.
@@ -41,6 +60,7 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                     limit: "= 0".to_owned(),
                     got: "-".to_owned(),
                     detail: Some("the server does not say who it is".to_owned()),
+                    gate: None,
                 };
             }
             let status = if ids.is_empty() || tolerated { Status::Pass } else { Status::Fail };
@@ -50,6 +70,7 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                 limit: if tolerated { "tolerated" } else { "= 0" }.to_owned(),
                 got: ids.len().to_string(),
                 detail: (!ids.is_empty()).then(|| format!("operations {}", named(ids))),
+                gate: None,
             }
         })
         .collect()
@@ -75,7 +96,7 @@ fn wrongly_served(evidence: &Evidence<'_>) -> Vec<u64> {
         .filter_map(|upgrade| Some((upgrade.decided.after(GRACE), *age.get(&upgrade.new_pid?)?)))
         .collect();
     successions.sort_unstable();
-    let wrong = |connection: &&crate::event::Connection| {
+    let wrong = |connection: &&Connection| {
         let (Some(served), Some(opened)) = (connection.served, connection.opened) else {
             return false;
         };

@@ -9,6 +9,7 @@ pub(super) fn laws(evidence: &Evidence<'_>) -> Vec<Law> {
     let mut laws = clients(evidence);
     laws.extend(kernel(evidence));
     laws.extend(servers(evidence));
+    laws.extend(datagrams(evidence));
     laws.extend(ends(evidence));
     laws
 }
@@ -29,6 +30,7 @@ pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
         limit: law.says.clone(),
         got: format!("{} = {}", law.lhs, law.rhs),
         detail: why.filter(|_| unchecked).map(str::to_owned),
+        gate: None,
     }
 }
 
@@ -110,6 +112,20 @@ fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
         )
         .unless(unkept),
     ]
+}
+
+/// Nothing, where no datagram was sent. A datagram that waits in a socket when
+/// that is closed moves no other counter.
+fn datagrams(evidence: &Evidence<'_>) -> Option<Law> {
+    let delta = |name: &str| {
+        let kernel = &evidence.recording.kernel;
+        kernel.delta(&format!("Udp.{name}")) + kernel.delta(&format!("Snmp6.Udp6{name}"))
+    };
+    let sent = delta("OutDatagrams");
+    let accounted = ["InDatagrams", "NoPorts", "InErrors"].map(delta).iter().sum::<i128>();
+    let says = "datagrams sent = read + refused, nobody being there + dropped with an error";
+    (sent != 0 || accounted != 0)
+        .then(|| law("L8", says, sent, accounted).unless(evidence.tainted().is_some()))
 }
 
 fn ends(evidence: &Evidence<'_>) -> Vec<Law> {

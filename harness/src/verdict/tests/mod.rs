@@ -2,7 +2,9 @@
 //! clean one by changing just one thing.
 
 mod clean;
+mod gates;
 mod parts;
+mod per_upgrade;
 
 use proptest::prelude::*;
 
@@ -10,7 +12,8 @@ use super::{Outcome, Status, Verdict, judge};
 use crate::clock::Stamp;
 use crate::event::{Exit, Fate, Harm, OpKind, Outcome as Ended, Recording, Scope, Served};
 use crate::scenario::Plan;
-use crate::scenario::plan::{Addressee, Namespace};
+use crate::scenario::gate::Window;
+use crate::scenario::plan::{Addressee, Delivered, Namespace};
 
 use clean::{killed, plan, recording};
 
@@ -113,6 +116,35 @@ fn l6_sees_a_reset_that_no_client_saw() {
 fn l7_sees_bytes_that_went_missing_either_way() {
     stops("law.L7.out", Status::Fail, |_, run| ledger(run, 0).bytes_in -= 1);
     stops("law.L7.in", Status::Fail, |_, run| ledger(run, 0).bytes_out += 1);
+}
+
+#[test]
+fn l8_sees_a_datagram_that_nobody_read() {
+    let datagrams = |run: &mut Recording, read: u64| {
+        count(run, "Udp.OutDatagrams", 10);
+        count(run, "Udp.InDatagrams", read);
+        count(run, "Snmp6.Udp6OutDatagrams", 2);
+        count(run, "Snmp6.Udp6InDatagrams", 2);
+    };
+    stops("law.L8", Status::Pass, |_, run| datagrams(run, 10));
+    stops("law.L8", Status::Fail, |_, run| datagrams(run, 9));
+    let verdict = judge(&plan(), &recording());
+    assert!(verdict.laws.iter().all(|law| law.id != "L8"), "nobody sent any");
+}
+
+#[test]
+fn a_syn_that_was_sent_again_is_a_stall_however_short_it_seemed() {
+    stops("harm.stall_syn", Status::Fail, |_, run| run.connections[5].syn_retransmits = Some(1));
+    stops("harm.stall_syn", Status::Pass, |_, run| {
+        run.connections[5].syn_retransmits = Some(0);
+        run.connections[6].retransmits = Some(1);
+    });
+    // The kernel counted what the connection knows.
+    let verdict = spoiled(|_, run| {
+        run.connections[5].syn_retransmits = Some(2);
+        count(run, "TcpExt.TCPSynRetrans", 2);
+    });
+    assert!(verdict.unexplained.is_empty(), "{:?}", verdict.unexplained);
 }
 
 #[test]
@@ -305,6 +337,36 @@ fn a_run_that_saw_too_little_proves_nothing() {
 }
 
 #[test]
+fn windows_that_saw_too_little_prove_nothing() {
+    let named = |window, min| {
+        move |plan: &mut Plan, _: &mut Recording| plan.coverage.ops_in_window = vec![(window, min)]
+    };
+    stops("coverage.ops_in_window.handover", Status::Pass, named(Window::Handover, 3));
+    stops("coverage.ops_in_window.handover", Status::Inconclusive, named(Window::Handover, 4));
+    stops("coverage.ops_in_window.init", Status::Inconclusive, named(Window::Init, 1));
+    stops("coverage.ops_in_window.during", Status::Inconclusive, named(Window::During, 4));
+}
+
+#[test]
+fn faults_that_were_not_delivered_prove_nothing() {
+    let delivered = |wanted, spoil: fn(&mut Recording)| {
+        let (mut plan, mut run) = killed();
+        plan.coverage.faults_delivered = Some(wanted);
+        spoil(&mut run);
+        status(&judge(&plan, &run), "coverage.faults_delivered")
+    };
+    assert_eq!(delivered(Delivered::All, |_| {}), Status::Pass);
+    assert_eq!(delivered(Delivered::AtLeast(3), |_| {}), Status::Pass);
+    assert_eq!(delivered(Delivered::AtLeast(4), |_| {}), Status::Inconclusive);
+    let last_missed = |run: &mut Recording| run.faults[2].delivered = false;
+    assert_eq!(delivered(Delivered::All, last_missed), Status::Inconclusive);
+    // It was aimed again, and hit.
+    let first_missed = |run: &mut Recording| run.faults[0].delivered = false;
+    assert_eq!(delivered(Delivered::All, first_missed), Status::Pass);
+    assert_eq!(delivered(Delivered::All, |run| run.faults.clear()), Status::Inconclusive);
+}
+
+#[test]
 fn an_observer_at_fault_proves_nothing() {
     stops("observer.limit_hit", Status::Inconclusive, |_, run| {
         run.operations[5].fate = Fate::LimitHit;
@@ -315,6 +377,11 @@ fn an_observer_at_fault_proves_nothing() {
             operation.dispatched = operation.intended.after(late);
         }
     });
+    stops("observer.lateness_max", Status::Inconclusive, |plan, run| {
+        let late = plan.limits.lateness_max * 2;
+        run.operations[7].dispatched = run.operations[7].intended.after(late);
+    });
+    stops("observer.shed", Status::Inconclusive, |_, run| run.observer.intended[0] += 1);
     stops("observer.hiccup_max", Status::Inconclusive, |plan, run| {
         run.observer.hiccup_max = plan.limits.hiccup_max * 2;
     });
