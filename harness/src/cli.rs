@@ -110,6 +110,17 @@ pub enum Command {
         #[arg(long, value_name = "CAP,…", value_delimiter = ',', env = "HARNESS_REQUIRE")]
         require: Vec<Capability>,
     },
+    /// Say what a run came to in another form, on standard output
+    Report {
+        /// The run's directory, or its result.json
+        #[arg(value_name = "RUN_DIR")]
+        run: PathBuf,
+        /// In which form
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Print the JSON schema of result.json
+    Schema,
     /// Print what a shell needs to complete our arguments
     Completions {
         /// Which shell
@@ -118,6 +129,31 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// In which form a report is printed. None of them: as text.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[group(multiple = false)]
+#[expect(clippy::struct_excessive_bools, reason = "at most one of them is set")]
+pub struct Form {
+    /// One page of HTML
+    #[arg(long)]
+    pub html: bool,
+    /// What result.json has
+    #[arg(long)]
+    pub json: bool,
+    /// A test case for each check and each fault
+    #[arg(long)]
+    pub junit: bool,
+    /// What GitHub shows of a job
+    #[arg(long)]
+    pub markdown: bool,
+    /// Metrics, for a textfile collector
+    #[arg(long)]
+    pub prometheus: bool,
+    /// The percentiles of one population, for HdrHistogram's plotters
+    #[arg(long, value_name = "POPULATION")]
+    pub hgrm: Option<String>,
 }
 
 /// `harness merge`
@@ -130,6 +166,10 @@ pub struct Merge {
     /// Leave the reports and the merged recording in this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Annotate what failed, and add the report to the summary of the GitHub job
+    #[arg(long, env = "HARNESS_GITHUB", value_parser = FalseyValueParser::new())]
+    pub github: bool,
 
     /// How to say it
     #[command(flatten)]
@@ -291,6 +331,10 @@ pub struct Runs {
     #[arg(long, env = "HARNESS_ALLOW_TAINTED", value_parser = FalseyValueParser::new())]
     pub allow_tainted: bool,
 
+    /// Annotate what failed, and add the report to the summary of the GitHub job
+    #[arg(long, env = "HARNESS_GITHUB", value_parser = FalseyValueParser::new())]
+    pub github: bool,
+
     /// How to say it
     #[command(flatten)]
     pub format: Formats,
@@ -417,6 +461,7 @@ mod tests {
             require: Vec::new(),
             no_recording: false,
             allow_tainted: true,
+            github: false,
             format: Formats { format: Format::Text, quiet: true },
         };
         let expected = Run { scenarios: vec!["s.toml".into()], shard: None, runs };

@@ -47,16 +47,8 @@ impl Exit {
     /// no command gives is that of a harness that failed.
     #[must_use]
     pub fn from_code(code: i32) -> Self {
-        match code {
-            0 => Self::Pass,
-            1 => Self::Fail,
-            2 => Self::Usage,
-            3 => Self::Inconclusive,
-            4 => Self::Environment,
-            6 => Self::TargetStart,
-            129..=192 => u8::try_from(code - 128).map_or(Self::Internal, Self::Interrupted),
-            _ => Self::Internal,
-        }
+        let known = u8::try_from(code).ok().and_then(|code| Self::try_from(code).ok());
+        known.unwrap_or(Self::Internal)
     }
 
     /// How several runs end together: as the gravest of them. A harness that

@@ -164,6 +164,46 @@ prop_compose! {
     }
 }
 
+/// Every kind of gate.
+fn gates() -> Vec<Gate> {
+    let smoke = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/smoke.toml");
+    let source = format!(
+        "{}\n{}",
+        fs::read_to_string(smoke).unwrap(),
+        r#"
+[gates]
+"harm.*" = { is = "== 0" }
+"harm.refused" = { is = "<= 3", min_samples = 7 }
+"ledger" = { is = "balanced" }
+"kernel.unexplained" = { is = "== 0" }
+"upgrade.unplanned_failures" = { is = "== 0" }
+"upgrade.answered.p99" = { is = "< 0.3s" }
+"latency.churn.during.p99.9" = { is = "< 25ms", min_samples = 20000 }
+"latency.churn.drain.max" = { is = "<= 3.3 * baseline + 2ms" }
+"gap.churn.max" = { is = "< 50ms" }
+"resources.fds.slope_per_upgrade" = { is = "<= 0.1" }
+"processes.leaked" = { is = "== 0" }
+"queue.depth.max" = { is = "< 100" }
+"#
+    );
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("gated.toml");
+    fs::write(&path, source).unwrap();
+    Plan::load(&path, None).unwrap().0.gates
+}
+
+/// Three resets, seen when the first upgrade was triggered.
+fn samples() -> Samples {
+    let mut samples = Samples::default();
+    let read = |resets| BTreeMap::from([("Tcp.OutRsts".to_owned(), resets)]);
+    for (at, edge, resets) in [(0, Edge::Began, 0), (1000, Edge::Triggered(1), 3)] {
+        let (from, to) = (Stamp(at), Stamp(at + 5));
+        let sample = Sample { from, to, edges: vec![edge], moved: Vec::new(), queues: Vec::new() };
+        samples.push(sample, &read(0), &read(resets));
+    }
+    samples
+}
+
 /// A recording of this many operations, each on a connection of its own.
 fn recording(operations: u64) -> Recording {
     let operation = |id: u64| Operation {
@@ -424,6 +464,10 @@ proptest! {
             rows.for_each(|(alone, row)| alone.id = row.id);
             let rows = alone.recording.upgrades.iter_mut().zip(&recording.upgrades);
             rows.for_each(|(alone, row)| alone.number = row.number);
+            let rows = alone.recording.kernel.samples.rows.iter_mut();
+            rows.zip(&recording.kernel.samples.rows).for_each(|(alone, row)| {
+                alone.edges.clone_from(&row.edges);
+            });
             prop_assert_eq!(&alone, merged);
         }
         prop_assert_eq!(operations, (0..sizes.iter().sum()).collect::<Vec<u64>>());
@@ -444,6 +488,10 @@ fn several_parts_are_looked_at_as_one_run() {
     assert_eq!(whole.timeline.load_began, Stamp(30));
     let first = run.parts[0].recording.operations[3].intended;
     assert_eq!(whole.operations[3].intended, first.after(Duration::from_nanos(20)));
+    // Samples of both kernels add up, and name the upgrades as the others do.
+    let samples = &whole.kernel.samples;
+    assert_eq!(samples.moved(0, 3), BTreeMap::from([("Tcp.OutRsts", 6)]));
+    assert!(samples.at(Edge::Triggered(1)).is_some() && samples.at(Edge::Triggered(3)).is_some());
     // Two processes with one pid are two.
     let pids: Vec<u32> = whole.generations.iter().map(|one| one.pid).collect();
     assert_eq!(pids, [4242, 4242 + (1 << 22)]);

@@ -100,6 +100,15 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
         "observer.hiccup_max",
         "the machine let the observer run; what it slept through it did not see",
     ),
+    ("coverage.faults_delivered", "so many faults of all kinds hit as the scenario demands"),
+    (
+        "coverage.ops_in_window.*",
+        "enough operations were intended in this part of the upgrades that it was looked at",
+    ),
+    ("observer.shed", "every operation that was wanted was begun"),
+    ("observer.lateness_max", "no operation was begun much later than it was intended"),
+    ("upgrades.laws", "the conservation laws hold in the window of each upgrade, too"),
+    ("gate.*", "what the scenario's [gates] demand of this metric was measured, often enough"),
     (
         "run.parts",
         "every part of a run of several generators is there; one that is missing may have seen harm",
@@ -123,7 +132,9 @@ fn said(id: &str) -> Option<String> {
         return Some(report::explain(harm));
     }
     let law = format!("law.{id}");
-    let (id, asks) = CHECKS.iter().find(|(known, _)| *known == id || *known == law)?;
+    let family = |known: &str| known.strip_suffix('*').is_some_and(|head| id.starts_with(head));
+    let one = CHECKS.iter().find(|(known, _)| *known == id || *known == law);
+    let (id, asks) = one.or_else(|| CHECKS.iter().find(|(known, _)| family(known)))?;
     Some(format!("{id}\n  It holds if {asks}.\n"))
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::github;
 use super::terminal::say;
 use super::trouble::Trouble;
 use crate::cli::Format;
@@ -27,6 +28,10 @@ pub(super) fn judge(
     let verdict = verdict(run);
     let (recording, machine) = run.view();
     let report = Report::new(&run.plan, &recording, &verdict, &machine);
+    if github {
+        // First, because whoever reads only the last line wants to read the verdict.
+        github::publish(&report, format)?;
+    }
     say(&match format {
         Format::Quiet => report::brief(&report),
         Format::Text => report::text(&report, outputs.as_ref().map(Outputs::dir)),

@@ -9,6 +9,7 @@ use super::trouble::Trouble;
 use crate::cli::Listing;
 use crate::event::Harm;
 use crate::exit::Exit;
+use crate::scenario::METRICS;
 use crate::scenario::expect::Expect;
 use crate::scenario::plan::FaultKind;
 
@@ -16,10 +17,17 @@ pub(super) fn list(what: Listing, dir: &Path) -> Result<Exit, Trouble> {
     say(&match what {
         Listing::Harms => Harm::ALL.map(|harm| format!("{harm}\n")).concat(),
         Listing::Faults => faults(),
-        Listing::Gates => explain::CHECKS.iter().map(|(id, _)| format!("{id}\n")).collect(),
+        Listing::Gates => gates(),
         Listing::Controls => controls(dir)?,
     })?;
     Ok(Exit::Pass)
+}
+
+/// What is always asked, and what a scenario can ask for besides.
+fn gates() -> String {
+    let always = explain::CHECKS.iter().map(|(id, _)| format!("{id}\n"));
+    let metrics = METRICS.map(|metric| format!("gates.\"{metric}\"\n"));
+    always.chain(metrics).collect()
 }
 
 fn faults() -> String {

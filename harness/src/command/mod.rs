@@ -4,6 +4,8 @@
 
 mod trouble;
 mod terminal;
+mod github;
+mod report;
 mod scenarios;
 mod result;
 mod expectation;
@@ -41,6 +43,8 @@ pub fn execute(command: &Command) -> Exit {
         Command::Explain { id } => explain::explain(id),
         Command::List { what, dir } => list::list(*what, dir),
         Command::Doctor { require } => doctor::doctor(require),
+        Command::Report { run, form } => report::report(run, form),
+        Command::Schema => report::schema(),
         Command::Completions { shell } => describe::completions(*shell),
         Command::Man => describe::man(),
     };

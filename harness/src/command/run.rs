@@ -37,6 +37,9 @@ pub(super) fn run(run: &cli::Run) -> Result<Exit, Trouble> {
 fn several(scenarios: &[PathBuf], runs: &Runs, shard: Option<Shard>) -> Result<Exit, Trouble> {
     let format = runs.format.chosen();
     let (mut flags, mut children) = (flags::of(runs, format), Children::new()?);
+    if runs.github {
+        flags.push("--github".into());
+    }
     flags.extend(shard.map(|shard| format!("--shard={shard}").into()));
     let mut exits = Vec::new();
     'all: for round in runs.rounds() {

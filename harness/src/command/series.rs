@@ -43,6 +43,9 @@ pub(super) struct Done {
     /// What is wrong with that; `None`: it ended as it must.
     pub(super) complaint: Option<String>,
     pub(super) power: Option<Power>,
+    /// Where its files are.
+    #[serde(skip)]
+    pub(super) out: PathBuf,
     #[serde(skip)]
     pub(super) log: String,
     #[serde(skip)]
@@ -102,6 +105,7 @@ impl Case {
             scenario: self.scenario.clone(),
             control: self.control,
             round: self.round,
+            out: self.out.clone(),
             exit: ended.exit,
             took: ended.took,
             log: if complaint.is_some() { tail(&log) } else { String::new() },
@@ -182,6 +186,7 @@ mod tests {
             took: Duration::from_secs(2),
             complaint: complaint.map(str::to_owned),
             power: None,
+            out: PathBuf::new(),
             log: String::new(),
             interrupted: false,
         }

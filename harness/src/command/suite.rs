@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use super::child::Children;
 use super::flags;
+use super::github;
 use super::junit;
+use super::report;
 use super::series::{Case, Done, totals};
 use super::terminal::{complain, say};
 use super::trouble::Trouble;
@@ -100,9 +102,14 @@ fn make(
     let mut junit = junit.map(junit::open).transpose()?;
     let place = Place::open(runs.out.as_deref())?;
     let format = runs.format.chosen();
-    let done = all_rounds(scenarios, runs, place.dir(), |one| match format {
-        Format::Text => Ok(say(&one.text())?),
-        Format::Json | Format::Quiet => Ok(()),
+    let done = all_rounds(scenarios, runs, place.dir(), |one| {
+        if format == Format::Text {
+            say(&one.text())?;
+        }
+        if runs.github {
+            publish(one, format)?;
+        }
+        Ok(())
     })?;
     let exit = Exit::gravest(done.iter().map(Done::exit).chain([at_best]));
     if let Some(file) = &mut junit {
@@ -125,6 +132,20 @@ fn make(
         say(&format!("{passed} passed, {failed} failed\n"))?;
     }
     Ok(exit)
+}
+
+/// A line about each run for the summary of a job, and the whole report of one
+/// that did not end as it must. What a control was convicted of is annotated
+/// nowhere.
+fn publish(done: &Done, format: Format) -> Result<(), Trouble> {
+    let outcome = done.complaint.as_ref().map_or("ok", |complaint| complaint);
+    github::summarise(&format!("* `{}`: {outcome}\n", done.name()))?;
+    if done.complaint.is_some()
+        && let Ok(report) = report::read(&done.out)
+    {
+        github::publish(&report, format)?;
+    }
+    Ok(())
 }
 
 /// Makes every run of every round, and tells of each.

@@ -1,5 +1,6 @@
 //! A plan with more or less load than was written.
 
+use super::gate::Metric;
 use super::plan::{Load, LoadKind, Plan};
 use crate::units::{Shard, UnitError, rate_from_number};
 
@@ -43,6 +44,20 @@ impl Plan {
             gate.min_samples = shard.share(gate.min_samples);
         }
         plan
+    }
+}
+
+/// Whether less load gives fewer samples of it.
+fn counts_operations(metric: &Metric) -> bool {
+    match metric {
+        Metric::Harm(_) | Metric::Latency { .. } | Metric::Gap { .. } => true,
+        Metric::Ledger
+        | Metric::KernelUnexplained
+        | Metric::UnplannedFailures
+        | Metric::Upgrade { .. }
+        | Metric::Growth(_)
+        | Metric::Leaked
+        | Metric::QueueDepth => false,
     }
 }
 

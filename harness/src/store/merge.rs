@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::StoreError;
 use super::run::{Part, Run};
-use crate::event::{Observer, Recording};
+use crate::event::{Edge, KernelLedger, Observer, Recording};
 use crate::scenario::Plan;
 
 /// Why runs are not parts of one.
@@ -187,7 +187,7 @@ fn renumber(recording: &mut Recording, from: Numbers) -> Numbers {
         populations: _,
         timeline: _,
         generations: _,
-        kernel: _,
+        kernel: KernelLedger { samples, scope: _, before: _, after: _ },
         interrupted: _,
         leaked: _,
     } = recording;
@@ -209,6 +209,12 @@ fn renumber(recording: &mut Recording, from: Numbers) -> Numbers {
     }
     for row in faults {
         row.upgrade = upgrade.of(row.upgrade);
+    }
+    for edge in samples.rows.iter_mut().flat_map(|sample| &mut sample.edges) {
+        match edge {
+            Edge::Triggered(number) | Edge::Answered(number) => *number = upgrade.of(*number),
+            Edge::Began | Edge::Seen(_) | Edge::Gone(_) | Edge::Ended => {}
+        }
     }
     Numbers {
         operation: operation.next,

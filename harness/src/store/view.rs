@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::run::{Part, Run};
 use crate::clock::Stamp;
 use crate::event::{
-    Connection, Counters, FaultRecord, Generation, KernelLedger, Machine, Observer, Operation,
-    Recording, Scope, Timeline, Upgrade,
+    Connection, Counters, Edge, FaultRecord, Generation, KernelLedger, Machine, Observer,
+    Operation, Recording, Sample, Samples, Scope, Timeline, Upgrade,
 };
 
 /// No pid of Linux is as large as this.
@@ -97,6 +97,7 @@ fn add(whole: &mut Recording, part: Recording) {
     }
     sum(&mut whole.kernel.before, kernel.before);
     sum(&mut whole.kernel.after, kernel.after);
+    samples(&mut whole.kernel.samples, kernel.samples);
     let intended = &mut whole.observer.intended;
     intended.resize(intended.len().max(observer.intended.len()), 0);
     intended.iter_mut().zip(observer.intended).for_each(|(sum, more)| *sum += more);
@@ -122,6 +123,29 @@ fn sum(whole: &mut Counters, part: Counters) {
         let sum = whole.entry(name).or_default();
         *sum = sum.saturating_add(count);
     }
+}
+
+/// Puts the samples of two kernels in one order. Each says how far a counter moved,
+/// so that they add up all the same.
+fn samples(whole: &mut Samples, part: Samples) {
+    let mut places = Vec::new();
+    for name in part.names {
+        let place = whole.names.iter().position(|known| *known == name);
+        places.push(place.unwrap_or(whole.names.len()));
+        if place.is_none() {
+            whole.names.push(name);
+        }
+    }
+    for mut sample in part.rows {
+        sample.moved = sample
+            .moved
+            .into_iter()
+            .filter_map(|(place, by)| Some((*places.get(place)?, by)))
+            .collect();
+        whole.rows.push(sample);
+    }
+    whole.rows.sort_by_key(|sample| sample.to);
+    whole.failed = whole.failed.saturating_add(part.failed);
 }
 
 /// How a part is moved to its place.
@@ -164,7 +188,13 @@ impl Move {
             version: part.version,
             started_unix: part.started_unix,
             populations: part.populations.clone(),
-            kernel: part.kernel.clone(),
+            kernel: KernelLedger {
+                samples: Samples {
+                    rows: part.kernel.samples.rows.iter().map(|row| self.sample(row)).collect(),
+                    ..part.kernel.samples.clone()
+                },
+                ..part.kernel.clone()
+            },
             observer: part.observer.clone(),
             interrupted: part.interrupted.clone(),
         }
@@ -215,6 +245,20 @@ impl Move {
             new_seen: self.maybe(row.new_seen),
             new_answered: self.maybe(row.new_answered),
             decided: self.at(row.decided),
+            ..row.clone()
+        }
+    }
+
+    fn sample(self, row: &Sample) -> Sample {
+        let edge = |edge: &Edge| match *edge {
+            Edge::Seen(pid) => Edge::Seen(self.pid(pid)),
+            Edge::Gone(pid) => Edge::Gone(self.pid(pid)),
+            other @ (Edge::Began | Edge::Triggered(_) | Edge::Answered(_) | Edge::Ended) => other,
+        };
+        Sample {
+            from: self.at(row.from),
+            to: self.at(row.to),
+            edges: row.edges.iter().map(edge).collect(),
             ..row.clone()
         }
     }
