@@ -14,8 +14,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use harness::clock::Stamp;
 use harness::event::{
-    Connection, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
-    Outcome, Recording, Resets, Samples, Scope, Served, Timeline, Upgrade, VERSION,
+    Connection, Edge, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
+    Outcome, Recording, Resets, Sample, Samples, Scope, Served, Timeline, Upgrade, VERSION,
 };
 use harness::scenario::Plan;
 use harness::scenario::gate::{Gate, Window};
@@ -98,27 +98,6 @@ fn coverage() -> impl Strategy<Value = Coverage> {
             }
         },
     )
-}
-
-/// One gate of each form.
-fn gates() -> Vec<Gate> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/smoke.toml");
-    let demands = [
-        r#"latency.churn.during.p99={ is = "<= 3 * baseline + 2ms" }"#,
-        r#"harm.*={ is = "== 0" }"#,
-        r#"ledger={ is = "balanced" }"#,
-        r#"gap.churn.max={ is = "< 50ms", min_samples = 7 }"#,
-    ];
-    let text = fs::read_to_string(path).unwrap();
-    let text = demands.iter().fold(format!("{text}\n[gates]\n"), |text, demand| {
-        let (metric, demand) = demand.split_once('=').unwrap();
-        format!("{text}\"{metric}\" = {demand}\n")
-    });
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    let plan = Plan::load(file.path(), None).unwrap().0;
-    assert_eq!(plan.gates.len(), demands.len());
-    plan.gates
 }
 
 prop_compose! {
@@ -248,7 +227,7 @@ fn recording(operations: u64) -> Recording {
             scope: Scope::Private,
             before: BTreeMap::new(),
             after: BTreeMap::from([("Tcp.OutRsts".to_owned(), 3)]),
-            samples: Samples::default(),
+            samples: samples(),
             resets: Resets::default(),
         },
         observer: Observer { intended: vec![operations], ..Observer::default() },

@@ -107,8 +107,6 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
     ),
     ("observer.shed", "every operation that was wanted was begun"),
     ("observer.lateness_max", "no operation was begun much later than it was intended"),
-    ("upgrades.laws", "the conservation laws hold in the window of each upgrade, too"),
-    ("gate.*", "what the scenario's [gates] demand of this metric was measured, often enough"),
     (
         "run.parts",
         "every part of a run of several generators is there; one that is missing may have seen harm",

@@ -24,6 +24,7 @@ pub(super) fn judge(
     run: &Run,
     mut outputs: Option<Outputs>,
     format: Format,
+    github: bool,
 ) -> Result<Exit, Trouble> {
     let verdict = verdict(run);
     let (recording, machine) = run.view();

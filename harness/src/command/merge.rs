@@ -20,5 +20,5 @@ pub(super) fn merge(merge: &Merge) -> Result<Exit, Trouble> {
     if let Some(outputs) = &outputs {
         run.write(outputs.dir())?;
     }
-    judge::judge(&run, outputs, merge.format.chosen())
+    judge::judge(&run, outputs, merge.format.chosen(), merge.github)
 }

@@ -83,7 +83,7 @@ fn one(scenario: &Path, runs: &Runs, shard: Shard) -> Result<Exit, Trouble> {
     if let Some(outputs) = outputs.as_ref().filter(|_| !runs.no_recording) {
         run_made.write(outputs.dir())?;
     }
-    judge::judge(&run_made, outputs, format)
+    judge::judge(&run_made, outputs, format, runs.github)
 }
 
 /// Builds the server and enters the network, the machine's own if a private one

@@ -40,7 +40,7 @@ impl Plan {
         for (_, least) in &mut plan.coverage.ops_in_window {
             *least = shard.share(*least);
         }
-        for gate in &mut plan.gates {
+        for gate in plan.gates.iter_mut().filter(|gate| counts_operations(&gate.metric)) {
             gate.min_samples = shard.share(gate.min_samples);
         }
         plan

@@ -187,7 +187,7 @@ fn renumber(recording: &mut Recording, from: Numbers) -> Numbers {
         populations: _,
         timeline: _,
         generations: _,
-        kernel: KernelLedger { samples, scope: _, before: _, after: _ },
+        kernel: KernelLedger { samples, scope: _, before: _, after: _, resets: _ },
         interrupted: _,
         leaked: _,
     } = recording;
