@@ -177,11 +177,14 @@ fn loads_that_are_none_are_refused() {
     refused("rate = 100", &with("half_close = 0.5"), &["s.toml:13:14:", "\"stream\""]);
     refused("rate = 100", &with("to = \"unx:/a\""), &["s.toml:13:6:", "`unx:/a`", "unix:{dir}/"]);
     refused("rate = 100", &with("to = \"unix:a\""), &["s.toml:13:6:", "`a`", "absolute"]);
+    let records = with("to = \"seqpacket:{dir}/s\"\npayload = \"1MiB\"");
+    refused("rate = 100", &records, &["s.toml:14:11:", "1048576", "which holds 212960"]);
     let stream = |line: &str| format!("\"stream\"\n{line}\nrate");
     let refused_stream = |line: &str, parts: &[&str]| {
         refused("\"churn\"\nrate", &stream(line), parts);
     };
     refused_stream("half_close = 1.5", &["s.toml:12:14:", "0 to 1"]);
+    refused_stream("to = \"seqpacket:{dir}/s\"", &["s.toml:12:6:", "no records", "\"churn\""]);
     refused_stream("send = \"1KiB\"", &["s.toml:12:8:", "`1KiB`", "\"64KiB/s\""]);
     refused_stream("payload = \"1MiB\"\nsend = \"64KiB/s\"", &["takes 16.0s", "faster pace"]);
     let again = with("[[load]]\nname = \"churn\"\nkind = \"churn\"\nrate = 1");

@@ -264,12 +264,12 @@ fn habits(context: &Context, population: &Population) -> Vec<Habit> {
 fn populations(plan: &Plan, site: Site<'_>) -> io::Result<Vec<Arc<Population>>> {
     let number = |(index, load): (usize, &Load)| {
         let index = u16::try_from(index).map_err(io::Error::other)?;
+        let directory = site.directory.to_string_lossy();
+        let place = |path: &str| PathBuf::from(path.replace("{dir}", &directory));
         let door = match &load.to {
             Endpoint::Tcp => Door::Tcp(site.address),
-            Endpoint::Unix(path) => {
-                let directory = site.directory.to_string_lossy();
-                Door::Unix(PathBuf::from(path.replace("{dir}", &directory)))
-            }
+            Endpoint::Unix(path) => Door::Unix(place(path)),
+            Endpoint::Seqpacket(path) => Door::Seqpacket(place(path)),
         };
         Ok(Arc::new(Population { index, load: load.clone(), door }))
     };

@@ -10,6 +10,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::seqpacket::Seqpacket;
+
 /// Clients come from 127.0.1.1 to 127.0.1.64: ports are free per pair of
 /// addresses, and one address alone would run out of them.
 const SOURCES: u8 = 64;
@@ -21,6 +23,8 @@ pub(super) enum Door {
     Tcp(SocketAddr),
     /// The path of a unix stream socket.
     Unix(PathBuf),
+    /// The path of a unix seqpacket socket.
+    Seqpacket(PathBuf),
 }
 
 impl Door {
@@ -28,7 +32,7 @@ impl Door {
     pub(super) fn is_unix(&self) -> bool {
         match self {
             Self::Tcp(_) => false,
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Seqpacket(_) => true,
         }
     }
 }
@@ -38,6 +42,7 @@ impl Door {
 pub(super) enum Link {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Seqpacket(Seqpacket),
 }
 
 impl Link {
@@ -46,6 +51,7 @@ impl Link {
         match door {
             Door::Tcp(target) => tcp(*target, turn).await.map(Self::Tcp),
             Door::Unix(path) => unix(path).await.map(Self::Unix),
+            Door::Seqpacket(path) => Seqpacket::connect(path).map(Self::Seqpacket),
         }
     }
 
@@ -53,7 +59,15 @@ impl Link {
     pub(super) fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Seqpacket(_) => None,
+        }
+    }
+
+    /// Records that have come, where the socket keeps them apart.
+    pub(super) fn records(&self) -> Option<u64> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Seqpacket(socket) => Some(socket.records()),
         }
     }
 }
@@ -86,6 +100,7 @@ impl AsyncRead for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -99,6 +114,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -106,6 +122,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -113,6 +130,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

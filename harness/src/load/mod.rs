@@ -17,6 +17,7 @@ mod classify;
 mod ledger;
 mod pacer;
 mod hiccup;
+mod seqpacket;
 mod link;
 mod client;
 mod churn;

@@ -16,6 +16,7 @@ use crate::scenario::plan::{
 mod server;
 mod full_rate;
 mod populations;
+mod records;
 
 use server::{Manner, serve};
 

@@ -12,7 +12,7 @@ use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
     Target, Trigger, Upgrades,
 };
-use super::{file, form, text};
+use super::{carry, file, form, text};
 
 /// Makes the plan of a scenario.
 pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
@@ -186,13 +186,14 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
         )
     })?;
     let kind = kind(&load)?;
+    let to = carry::endpoint(&load)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
-        to: load.to.0,
+        to,
         rate: load.rate.0.0,
         arrivals: load.arrivals.0,
-        payload: load.payload.0,
+        payload: load.payload.into_inner().0,
         timeout,
         stall: load.stall.0,
     })
@@ -243,7 +244,7 @@ fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
     }
     let pace = Pace { send: pace(&load.send), receive: pace(&load.receive) };
     let slowest = [pace.send, pace.receive].into_iter().flatten().min();
-    let (_, largest) = load.payload.0;
+    let (_, largest) = load.payload.get_ref().0;
     let takes = slowest
         .map_or(Duration::ZERO, |pace| Duration::from_secs_f64(largest as f64 / pace as f64));
     let timeout = &load.timeout;

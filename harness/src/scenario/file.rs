@@ -154,14 +154,14 @@ pub(super) struct Load {
     pub(super) kind: Written<Kind>,
     /// Default: tcp.
     #[serde(default = "by_tcp")]
-    pub(super) to: Written<Endpoint>,
+    pub(super) to: Spanned<Written<Endpoint>>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
     pub(super) arrivals: Written<Arrivals>,
     /// Default: 64..1024.
     #[serde(default = "usual_payload")]
-    pub(super) payload: Written<(usize, usize)>,
+    pub(super) payload: Spanned<Written<(usize, usize)>>,
     /// Default: 10s, long enough to see a lost SYN sent again.
     #[serde(default = "ten_seconds")]
     pub(super) timeout: Spanned<Written<Duration>>,
@@ -180,16 +180,16 @@ pub(super) struct Load {
     pub(super) half_close: Option<Spanned<f64>>,
 }
 
-fn by_tcp() -> Written<Endpoint> {
-    Written(Endpoint::Tcp)
+fn by_tcp() -> Spanned<Written<Endpoint>> {
+    unplaced(Written(Endpoint::Tcp))
 }
 
 fn poisson() -> Written<Arrivals> {
     Written(Arrivals::Poisson)
 }
 
-fn usual_payload() -> Written<(usize, usize)> {
-    Written((64, 1024))
+fn usual_payload() -> Spanned<Written<(usize, usize)>> {
+    unplaced(Written((64, 1024)))
 }
 
 fn one_second() -> Written<Duration> {

@@ -97,17 +97,19 @@ impl Form for BytesPerSecond {
 }
 
 impl Form for Endpoint {
-    const FORM: &'static str =
-        "\"tcp\" (the target's {addr}) or \"unix:{dir}/NAME\" (a unix stream socket)";
+    const FORM: &'static str = "\"tcp\" (the target's {addr}), \"unix:{dir}/NAME\" (a unix stream socket) or \
+         \"seqpacket:{dir}/NAME\" (one for records)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("unix:") {
-            Some(path) => text::socket_path(path).map(|()| Self::Unix(path.to_owned())),
+        let path = |path: &str| text::socket_path(path).map(|()| path.to_owned());
+        match text.split_once(':') {
             None if text == "tcp" => Ok(Self::Tcp),
-            None => Err(format!(
+            Some(("unix", place)) => path(place).map(Self::Unix),
+            Some(("seqpacket", place)) => path(place).map(Self::Seqpacket),
+            Some(_) | None => Err(format!(
                 "`{text}` is not {}{}",
                 Self::FORM,
-                suggestion(text, &["tcp", "unix:"])
+                suggestion(text, &["tcp", "unix:", "seqpacket:"])
             )),
         }
     }

@@ -160,6 +160,9 @@ pub enum Endpoint {
     Tcp,
     /// A unix stream socket at this path, which may contain `{dir}`.
     Unix(String),
+    /// A unix seqpacket socket at this path: each request is one record, and so is
+    /// its reply.
+    Seqpacket(String),
 }
 
 /// What the clients of a population do.
