@@ -92,6 +92,7 @@ fn connection(operation: &Operation) -> Connection {
         bytes_out: 10,
         bytes_in: 20,
         reset: false,
+        datagrams: None,
     }
 }
 

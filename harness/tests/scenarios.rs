@@ -178,7 +178,15 @@ fn loads_that_are_none_are_refused() {
     refused("rate = 100", &with("to = \"unx:/a\""), &["s.toml:13:6:", "`unx:/a`", "unix:{dir}/"]);
     refused("rate = 100", &with("to = \"unix:a\""), &["s.toml:13:6:", "`a`", "absolute"]);
     let records = with("to = \"seqpacket:{dir}/s\"\npayload = \"1MiB\"");
-    refused("rate = 100", &records, &["s.toml:14:11:", "1048576", "which holds 212960"]);
+    refused("rate = 100", &records, &["s.toml:14:11:", "1048576", "1 to 212960"]);
+    let udp = |line: &str, parts: &[&str]| {
+        refused("\"churn\"\nrate", &format!("\"udp\"\n{line}\nrate"), parts);
+    };
+    udp("to = \"tcp\"", &["s.toml:12:6:", "{addr}", "take the key out"]);
+    udp("flows = 0", &["s.toml:12:9:", "flows = 0", "1 or more"]);
+    udp("payload = \"1..64\"", &["s.toml:12:11:", "8 to 64995", "64..1024"]);
+    udp("payload = \"65000\"", &["s.toml:12:11:", "65000", "8 to 64995"]);
+    refused("rate = 100", &with("flows = 1"), &["s.toml:13:9:", "\"udp\""]);
     let stream = |line: &str| format!("\"stream\"\n{line}\nrate");
     let refused_stream = |line: &str, parts: &[&str]| {
         refused("\"churn\"\nrate", &stream(line), parts);

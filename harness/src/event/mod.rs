@@ -17,7 +17,7 @@ mod sightings;
 pub use fate::{Fate, Harm};
 pub use fault::FaultRecord;
 pub use kernel::{Counters, KernelLedger, Scope};
-pub use operation::{Connection, OpKind, Operation, Served};
+pub use operation::{Connection, Datagrams, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
 pub use progress::Progress;
 pub use recording::{Observer, Recording, Timeline, VERSION};

@@ -21,6 +21,8 @@ pub enum OpKind {
     /// Finish a kept connection: send FIN, read to the end. It also ends the
     /// time in which the connection was idle, so harm done then is its fate.
     Close,
+    /// One datagram and its answer.
+    Datagram,
 }
 
 /// One operation of one client: a row of the client ledger.
@@ -83,4 +85,19 @@ pub struct Connection {
     pub bytes_in: u64,
     /// Whether the connection ended by RST.
     pub reset: bool,
+    /// What a flow of datagrams counted; `None`: it is a connection. A flow is
+    /// never established, because nobody but its client knows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<Datagrams>,
+}
+
+/// The datagrams of one flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagrams {
+    /// Those that the client sent.
+    pub sent: u64,
+    /// Those that the client received.
+    pub received: u64,
+    /// Those that came and found the client's own socket full.
+    pub dropped: u64,
 }

@@ -120,6 +120,7 @@ impl<'a> Client<'a> {
             bytes_out: 0,
             bytes_in: 0,
             reset: false,
+            datagrams: None,
         };
         Self {
             context,

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::churn;
 use super::client::{Context, Population};
+use super::flow::Flow;
 use super::greeting::Template;
 use super::hiccup::{self, Hiccups};
 use super::keepalive::{self, Ask, Habit, Slot};
@@ -226,7 +227,7 @@ async fn dispatch(
     }
 }
 
-/// Starts the slots of a population that keeps its connections.
+/// Starts the slots of a population that keeps its connections, or its flows.
 fn open_slots(
     context: &Arc<Context>,
     population: &Arc<Population>,
@@ -242,14 +243,30 @@ fn open_slots(
         });
         sender
     };
-    habits(context, population).into_iter().map(open).collect()
+    let begin = |_| {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let flow = Flow::new(Arc::clone(context), Arc::clone(population));
+        let token = token.clone();
+        tokio::spawn(async move {
+            flow.run(queue).await;
+            drop(token);
+        });
+        sender
+    };
+    match population.load.kind {
+        LoadKind::Udp { flows } => (0..flows).map(begin).collect(),
+        LoadKind::Churn
+        | LoadKind::Stream { .. }
+        | LoadKind::KeepAlive { .. }
+        | LoadKind::Idle { .. } => habits(context, population).into_iter().map(open).collect(),
+    }
 }
 
 /// How the slots of a population keep their connections; none, if it keeps none.
 fn habits(context: &Context, population: &Population) -> Vec<Habit> {
     let (load, now) = (&population.load, context.clock.now());
     match load.kind {
-        LoadKind::Churn | LoadKind::Stream { .. } => Vec::new(),
+        LoadKind::Churn | LoadKind::Stream { .. } | LoadKind::Udp { .. } => Vec::new(),
         LoadKind::KeepAlive { connections, lifetime } => {
             let mut chance = keepalive::chance(context, population);
             (0..connections).map(|_| Habit::renewing(now, lifetime, &mut chance)).collect()
@@ -267,7 +284,7 @@ fn populations(plan: &Plan, site: Site<'_>) -> io::Result<Vec<Arc<Population>>> 
         let directory = site.directory.to_string_lossy();
         let place = |path: &str| PathBuf::from(path.replace("{dir}", &directory));
         let door = match &load.to {
-            Endpoint::Tcp => Door::Tcp(site.address),
+            Endpoint::Tcp | Endpoint::Udp => Door::Net(site.address),
             Endpoint::Unix(path) => Door::Unix(place(path)),
             Endpoint::Seqpacket(path) => Door::Seqpacket(place(path)),
         };

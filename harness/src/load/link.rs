@@ -19,8 +19,8 @@ const SOURCES: u8 = 64;
 /// Where the clients of a population connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// A TCP address.
-    Tcp(SocketAddr),
+    /// An address, for TCP or for datagrams.
+    Net(SocketAddr),
     /// The path of a unix stream socket.
     Unix(PathBuf),
     /// The path of a unix seqpacket socket.
@@ -31,7 +31,7 @@ impl Door {
     /// Whether it is a unix socket: those have errors of their own.
     pub(super) fn is_unix(&self) -> bool {
         match self {
-            Self::Tcp(_) => false,
+            Self::Net(_) => false,
             Self::Unix(_) | Self::Seqpacket(_) => true,
         }
     }
@@ -49,7 +49,7 @@ impl Link {
     /// Connects. `turn` chooses the address that a client on loopback comes from.
     pub(super) async fn open(door: &Door, turn: u8) -> io::Result<Self> {
         match door {
-            Door::Tcp(target) => tcp(*target, turn).await.map(Self::Tcp),
+            Door::Net(target) => tcp(*target, turn).await.map(Self::Tcp),
             Door::Unix(path) => unix(path).await.map(Self::Unix),
             Door::Seqpacket(path) => Seqpacket::connect(path).map(Self::Seqpacket),
         }
@@ -77,14 +77,19 @@ async fn tcp(target: SocketAddr, turn: u8) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if target.is_ipv4() && target.ip().is_loopback() {
+    if let Some(source) = source(target, turn) {
         // The port is chosen by `connect`, when the whole pair is known.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        let source = Ipv4Addr::new(127, 0, 1, turn % SOURCES + 1);
-        socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
+        socket.bind(SocketAddr::new(source, 0))?;
     }
     socket.set_nodelay(true)?;
     socket.connect(target).await
+}
+
+/// The address that the client whose `turn` it is comes from, where it can choose.
+pub(super) fn source(target: SocketAddr, turn: u8) -> Option<IpAddr> {
+    let chooses = target.is_ipv4() && target.ip().is_loopback();
+    chooses.then(|| Ipv4Addr::new(127, 0, 1, turn % SOURCES + 1).into())
 }
 
 async fn unix(path: &Path) -> io::Result<UnixStream> {

@@ -40,7 +40,10 @@ impl Schedule {
             payload: load.payload,
             half_close: match load.kind {
                 LoadKind::Stream { half_close, .. } => half_close,
-                LoadKind::Churn | LoadKind::KeepAlive { .. } | LoadKind::Idle { .. } => 0.0,
+                LoadKind::Churn
+                | LoadKind::KeepAlive { .. }
+                | LoadKind::Idle { .. }
+                | LoadKind::Udp { .. } => 0.0,
             },
             index: 0,
             offset: Duration::ZERO,

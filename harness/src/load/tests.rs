@@ -17,6 +17,7 @@ mod server;
 mod full_rate;
 mod populations;
 mod records;
+mod datagrams;
 
 use server::{Manner, serve};
 

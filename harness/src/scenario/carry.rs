@@ -1,5 +1,7 @@
 //! Where the clients of a load connect to, and that it can carry what they send.
 
+use std::ops::RangeInclusive;
+
 use super::error::Mistake;
 use super::file::Load;
 use super::form::Kind;
@@ -8,29 +10,51 @@ use super::plan::Endpoint;
 /// The largest record that a unix socket with the kernel's usual buffer takes.
 const LARGEST_RECORD: usize = 212_992 - 32;
 
-/// The place that `load` names.
-pub(super) fn endpoint(load: &Load) -> Result<Endpoint, Mistake> {
-    let to = load.to.get_ref().0.clone();
-    if let Endpoint::Seqpacket(_) = to {
+/// The largest datagram of UDP over IPv4.
+const LARGEST_DATAGRAM: usize = 65_507;
+
+/// The longest greeting, which an answer carries as well.
+const LONGEST_GREETING: usize = 512;
+
+/// Two datagrams that are shorter could not be told apart.
+const SMALLEST_DATAGRAM: usize = 8;
+
+/// The place that `load` names. A server that `greets` does so in each answer.
+pub(super) fn endpoint(load: &Load, greets: bool) -> Result<Endpoint, Mistake> {
+    let to = load.to.as_ref();
+    if load.kind.0 == Kind::Udp {
+        if let Some(to) = to {
+            let message = "`to` means nothing to datagrams, which go to {addr}; take the key out";
+            return Err(Mistake::at(to.span(), message));
+        }
+        let room = if greets { LONGEST_GREETING } else { 0 };
+        fits(load, SMALLEST_DATAGRAM..=LARGEST_DATAGRAM - room, "a datagram and its answer")?;
+        return Ok(Endpoint::Udp);
+    }
+    let Some(to) = to else { return Ok(Endpoint::Tcp) };
+    let place = to.get_ref().0.clone();
+    if let Endpoint::Seqpacket(_) = place {
         if load.kind.0 == Kind::Stream {
             let message = "a stream has no records, and a seqpacket socket has nothing else; \
                            write to = \"unix:{dir}/NAME\", or kind = \"churn\"";
-            return Err(Mistake::at(load.to.span(), message));
+            return Err(Mistake::at(to.span(), message));
         }
-        at_most(load, LARGEST_RECORD, "a record of a seqpacket socket")?;
+        fits(load, 1..=LARGEST_RECORD, "a record of a seqpacket socket")?;
     }
-    Ok(to)
+    Ok(place)
 }
 
-/// Whether each payload fits into what carries it whole.
-fn at_most(load: &Load, largest: usize, carrier: &str) -> Result<(), Mistake> {
-    let (_, payload) = load.payload.get_ref().0;
-    if payload <= largest {
+/// Whether each payload is one of those that `carrier` can carry.
+fn fits(load: &Load, sizes: RangeInclusive<usize>, carrier: &str) -> Result<(), Mistake> {
+    let (least, most) = load.payload.get_ref().0;
+    if sizes.contains(&least) && sizes.contains(&most) {
         return Ok(());
     }
     let message = format!(
-        "a payload of {payload} bytes does not fit into {carrier}, which holds {largest}; write \
-         a smaller one, like \"64..1024\""
+        "a payload of {least} to {most} bytes does not do for {carrier}, which can have {} to {}; \
+         write one like \"64..1024\"",
+        sizes.start(),
+        sizes.end()
     );
     Err(Mistake::at(load.payload.span(), message))
 }

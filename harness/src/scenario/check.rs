@@ -37,10 +37,10 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
         about: file.about,
         path: path.to_owned(),
         seed,
+        loads: loads(file.load, file.target.greeting.is_some())?,
         target: target(file.target)?,
         network: network(file.network)?,
         phases,
-        loads: loads(file.load)?,
         upgrades: file.upgrades.map(|upgrades| {
             let upgrades = upgrades.into_inner();
             Upgrades {
@@ -156,7 +156,7 @@ fn network(network: file::Network) -> Result<Network, Mistake> {
     Ok(Network { namespace, sysctl: sysctl.collect() })
 }
 
-fn loads(loads: Vec<Spanned<file::Load>>) -> Result<Vec<Load>, Mistake> {
+fn loads(loads: Vec<Spanned<file::Load>>, greets: bool) -> Result<Vec<Load>, Mistake> {
     if loads.is_empty() {
         return Err(Mistake::anywhere(
             "there is no load, so nobody could be harmed; write a [[load]] with name, kind and rate",
@@ -171,12 +171,12 @@ fn loads(loads: Vec<Spanned<file::Load>>) -> Result<Vec<Load>, Mistake> {
             &load.name.span(),
             || "two loads have this name, and reports could not tell them apart; write another name",
         )?;
-        done.push(one_load(load)?);
+        done.push(one_load(load, greets)?);
     }
     Ok(done)
 }
 
-fn one_load(load: file::Load) -> Result<Load, Mistake> {
+fn one_load(load: file::Load, greets: bool) -> Result<Load, Mistake> {
     let timeout = load.timeout.get_ref().0;
     require(!timeout.is_zero() && timeout >= load.stall.0, &load.timeout.span(), || {
         format!(
@@ -186,7 +186,7 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
         )
     })?;
     let kind = kind(&load)?;
-    let to = carry::endpoint(&load)?;
+    let to = carry::endpoint(&load, greets)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
@@ -201,7 +201,7 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
 
 /// What the clients do, and that no key is written that means nothing to them.
 fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
-    use form::Kind::{Churn, Idle, KeepAlive, Stream};
+    use form::Kind::{Churn, Idle, KeepAlive, Stream, Udp};
     let kind = load.kind.0;
     let place = |written: Option<Range<usize>>, of: &'static [form::Kind]| {
         written.filter(|_| !of.contains(&kind))
@@ -212,11 +212,15 @@ fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
         ("send", place(load.send.as_ref().map(Spanned::span), &[Stream])),
         ("receive", place(load.receive.as_ref().map(Spanned::span), &[Stream])),
         ("half_close", place(load.half_close.as_ref().map(Spanned::span), &[Stream])),
+        ("flows", place(load.flows.as_ref().map(Spanned::span), &[Udp])),
     ];
     for (key, span) in misplaced {
         if let Some(span) = span {
-            let of =
-                if matches!(key, "connections" | "lifetime") { "keep-alive" } else { "stream" };
+            let of = match key {
+                "connections" | "lifetime" => "keep-alive",
+                "flows" => "udp",
+                _ => "stream",
+            };
             let message = format!(
                 "`{key}` means nothing to this kind of load; write kind = \"{of}\", or take the \
                  key out"
@@ -228,7 +232,8 @@ fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
         Churn => LoadKind::Churn,
         Stream => stream(load)?,
         KeepAlive => keep_alive(load)?,
-        Idle => LoadKind::Idle { connections: connections(load)? },
+        Idle => LoadKind::Idle { connections: connections("connections", &load.connections)? },
+        Udp => LoadKind::Udp { flows: connections("flows", &load.flows)? },
     })
 }
 
@@ -257,14 +262,12 @@ fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
     Ok(LoadKind::Stream { pace, half_close })
 }
 
-fn connections(load: &file::Load) -> Result<usize, Mistake> {
-    let connections = given(load.connections.as_ref(), file::USUAL_CONNECTIONS);
-    if let Some(written) = &load.connections {
-        require(
-            connections >= 1,
-            &written.span(),
-            || "connections = 0 is no load; write 1 or more",
-        )?;
+fn connections(key: &str, written: &Option<Spanned<usize>>) -> Result<usize, Mistake> {
+    let connections = given(written.as_ref(), file::USUAL_CONNECTIONS);
+    if let Some(written) = written {
+        require(connections >= 1, &written.span(), || {
+            format!("{key} = 0 is no load; write 1 or more")
+        })?;
     }
     Ok(connections)
 }
@@ -279,7 +282,10 @@ fn keep_alive(load: &file::Load) -> Result<LoadKind, Mistake> {
             || "a lifetime of no time keeps nothing; write one like \"2s\", or kind = \"churn\"",
         )?;
     }
-    Ok(LoadKind::KeepAlive { connections: connections(load)?, lifetime })
+    Ok(LoadKind::KeepAlive {
+        connections: connections("connections", &load.connections)?,
+        lifetime,
+    })
 }
 
 fn fault(fault: Spanned<file::Fault>) -> Result<Fault, Mistake> {

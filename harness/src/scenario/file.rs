@@ -16,7 +16,7 @@ use crate::units::SeedChoice;
 /// What the first key of every file must say.
 pub(super) const SCHEMA: &str = "harness/scenario/1";
 
-/// How many connections a keep-alive load has when it does not say.
+/// How many connections a keep-alive load has when it does not say, or flows udp.
 pub(super) const USUAL_CONNECTIONS: usize = 16;
 
 /// How long a keep-alive load keeps each when it does not say.
@@ -152,9 +152,8 @@ impl Default for Phases {
 pub(super) struct Load {
     pub(super) name: Spanned<String>,
     pub(super) kind: Written<Kind>,
-    /// Default: tcp.
-    #[serde(default = "by_tcp")]
-    pub(super) to: Spanned<Written<Endpoint>>,
+    /// Default: tcp. Not for udp.
+    pub(super) to: Option<Spanned<Written<Endpoint>>>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
@@ -178,10 +177,8 @@ pub(super) struct Load {
     pub(super) receive: Option<Spanned<Written<BytesPerSecond>>>,
     /// Stream only. Default: 0, nobody.
     pub(super) half_close: Option<Spanned<f64>>,
-}
-
-fn by_tcp() -> Spanned<Written<Endpoint>> {
-    unplaced(Written(Endpoint::Tcp))
+    /// Udp only. Default: 16.
+    pub(super) flows: Option<Spanned<usize>>,
 }
 
 fn poisson() -> Written<Arrivals> {

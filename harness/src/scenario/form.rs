@@ -185,11 +185,13 @@ pub(super) enum Kind {
     Stream,
     KeepAlive,
     Idle,
+    Udp,
 }
 
 impl Form for Kind {
     const FORM: &'static str = "\"churn\" (a connection per request), \"stream\" (one per request, \
-         sent and read at a pace), \"keep-alive\" (many requests each) or \"idle\" (held in silence)";
+         sent and read at a pace), \"keep-alive\" (many requests each), \"idle\" (held in silence) or \"udp\" \
+         (datagrams)";
 
     fn from_text(text: &str) -> Result<Self, String> {
         one_of(
@@ -199,6 +201,7 @@ impl Form for Kind {
                 ("stream", Self::Stream),
                 ("keep-alive", Self::KeepAlive),
                 ("idle", Self::Idle),
+                ("udp", Self::Udp),
             ],
         )
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::plan::{LoadKind, Namespace, Plan};
+use super::plan::{Endpoint, LoadKind, Namespace, Plan};
 
 /// A lost SYN is sent again after 1 s, then after 2, 3, 4 … or after 3 and 7 s, as
 /// the kernel's version has it. A shorter timeout turns what would have been seen
@@ -51,7 +51,7 @@ pub(super) fn lints(plan: &Plan) -> Vec<Lint> {
     let mut lints: Vec<Lint> = plan
         .loads
         .iter()
-        .filter(|load| load.timeout < SYN_COMB)
+        .filter(|load| load.to == Endpoint::Tcp && load.timeout < SYN_COMB)
         .map(|load| Lint::TimeoutHidesSynRetries { load: load.name.clone(), timeout: load.timeout })
         .collect();
     if plan.network.namespace == Namespace::Host {

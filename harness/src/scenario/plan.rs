@@ -158,6 +158,8 @@ pub struct Load {
 pub enum Endpoint {
     /// The target's `{addr}`, by TCP.
     Tcp,
+    /// The target's `{addr}`, by UDP.
+    Udp,
     /// A unix stream socket at this path, which may contain `{dir}`.
     Unix(String),
     /// A unix seqpacket socket at this path: each request is one record, and so is
@@ -192,6 +194,11 @@ pub enum LoadKind {
     Idle {
         /// How many at once.
         connections: usize,
+    },
+    /// Datagrams, each of which is to be answered by itself; none is sent twice.
+    Udp {
+        /// Sockets that they are sent from, in turn.
+        flows: usize,
     },
 }
 

@@ -52,6 +52,8 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
     let resets = count(evidence.reset());
     let failed = seen(Harm::Refused) + seen(Harm::ResetConnect);
     let late = seen(Harm::StallSyn) + failed;
+    // What our own socket had no room for counts as a limit of ours.
+    let lost = seen(Harm::UdpLost) + count(evidence.fates(Fate::LimitHit));
     let left = |name: &str| {
         let explained = match name {
             "Tcp.OutRsts" => resets,
@@ -60,6 +62,8 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
             "Tcp.EstabResets" => 2 * resets,
             "TcpExt.TCPAbortOnClose" | "TcpExt.TCPAbortOnData" => resets,
             "TcpExt.TCPSynRetrans" | "TcpExt.TCPTimeouts" => late,
+            "Udp.NoPorts" | "Udp.InErrors" | "Udp.RcvbufErrors" => lost,
+            "Snmp6.Udp6NoPorts" | "Snmp6.Udp6InErrors" => lost,
             _ => 0,
         };
         evidence.recording.kernel.delta(name) - explained

@@ -180,6 +180,7 @@ fn connection(id: u64, generation: usize) -> Connection {
         bytes_out: PAYLOAD,
         bytes_in: PAYLOAD + GREETING,
         reset: false,
+        datagrams: None,
     }
 }
 
@@ -200,6 +201,7 @@ fn generation(index: usize, accepted: u64) -> Generation {
             closed_dirty: 0,
             bytes_in: accepted * PAYLOAD,
             bytes_out: accepted * (PAYLOAD + GREETING),
+            ..ServerLedger::default()
         }),
         listeners: BTreeSet::from([42]),
         resources: (index > 0).then(|| Resources {
