@@ -122,7 +122,7 @@ fn prepare(plan: &mut Plan, allow_tainted: bool) -> Result<Prepared, Trouble> {
         Ok(prepared) => return Ok(prepared),
         Err(error) => error,
     };
-    let tainted = allow_tainted && error.exit() == Exit::Environment;
+    let tainted = allow_tainted && matches!(error, ConductError::Network(_));
     // A namespace that was entered but could not be set up cannot be left again,
     // and what runs in it is not what the report would say.
     if !tainted || plan.network.namespace == Namespace::Host || network() != home {

@@ -228,7 +228,8 @@ fn what_is_doubtful_is_said() {
     let (quiet, _) = SOUND.split_once("[phases]").unwrap();
     let source = format!(
         "{quiet}[network]\nnamespace = \"host\"\n[[load]]\nname = \"kept\"\nkind = \"keep-alive\"\n\
-         rate = \"1k/s\"\ntimeout = \"5s\"\n"
+         rate = \"1k/s\"\ntimeout = \"5s\"\n[[load]]\nname = \"held\"\nkind = \"idle\"\n\
+         connections = 31\nrate = 10\n"
     );
     let (_, lints) = load(&source).unwrap();
     let timeout = Duration::from_secs(5);
@@ -238,6 +239,7 @@ fn what_is_doubtful_is_said() {
             Lint::TimeoutHidesSynRetries { load: "kept".to_owned(), timeout },
             Lint::HostNetwork,
             Lint::NoChurn,
+            Lint::StillOpening { load: "held".to_owned() },
         ]
     );
     assert!(lints.iter().all(|lint| lint.to_string().contains("= \"")), "{lints:?}");

@@ -3,6 +3,7 @@
 //! a recording even of a run that went wrong half-way.
 
 mod error;
+mod descriptors;
 mod prepare;
 mod interrupt;
 mod stage;

@@ -24,6 +24,11 @@ pub enum Lint {
     HostNetwork,
     /// No load opens a connection per request.
     NoChurn,
+    /// Idle connections are still being opened when the storm begins.
+    StillOpening {
+        /// The load.
+        load: String,
+    },
 }
 
 impl fmt::Display for Lint {
@@ -37,6 +42,11 @@ impl fmt::Display for Lint {
             Self::HostNetwork => f.write_str(
                 "network.namespace = \"host\" taints the kernel's counters with other traffic: \
                  what they prove will be reported as not checked; write namespace = \"private\"",
+            ),
+            Self::StillOpening { load } => write!(
+                f,
+                "load `{load}`: not all of its connections are there when the storm begins, so \
+                 not all are held through it; write a higher rate, or phases.warmup = \"10s\""
             ),
             Self::NoChurn => f.write_str(
                 "only kept-alive connections: a connection lost in a closed listener's queue \
@@ -60,5 +70,14 @@ pub(super) fn lints(plan: &Plan) -> Vec<Lint> {
     if !plan.loads.iter().any(|load| load.kind == LoadKind::Churn) {
         lints.push(Lint::NoChurn);
     }
+    let quiet = plan.phases.warmup + plan.phases.baseline;
+    let still_opening = plan.loads.iter().filter(|load| match load.kind {
+        LoadKind::Idle { connections } => connections as f64 / load.rate > quiet.as_secs_f64(),
+        LoadKind::Churn
+        | LoadKind::Stream { .. }
+        | LoadKind::KeepAlive { .. }
+        | LoadKind::Udp { .. } => false,
+    });
+    lints.extend(still_opening.map(|load| Lint::StillOpening { load: load.name.clone() }));
     lints
 }
