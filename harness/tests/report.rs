@@ -154,6 +154,7 @@ fn recording() -> Recording {
             evidence: "pid 12 killed by SIGKILL before it answered".to_owned(),
             old_answered: Some(Stamp(610 * MS)),
         }],
+        bursts: Vec::new(),
         kernel: KernelLedger { scope: Scope::Private, before: opens(5), after: opens(105) },
         observer: Observer { intended: vec![100], ..Observer::default() },
         interrupted: None,

@@ -186,6 +186,22 @@ fn loads_that_are_none_are_refused() {
     udp("flows = 0", &["s.toml:12:9:", "flows = 0", "1 or more"]);
     udp("payload = \"1..64\"", &["s.toml:12:11:", "8 to 64995", "64..1024"]);
     udp("payload = \"65000\"", &["s.toml:12:11:", "65000", "8 to 64995"]);
+    let ramp = with("ramp = { to = 0, over = \"1s\" }");
+    refused("rate = 100", &ramp, &["s.toml:13:15:", "`0`", "6000"]);
+    let step = with("ramp = { to = 9, over = \"0s\" }");
+    refused("rate = 100", &step, &["s.toml:13:8:", "over = \"10s\""]);
+    let burst = |text: &str| with(&format!("burst = [{{ {text} }}]"));
+    for (text, parts) in [
+        ("on = \"new.sen\", count = 9", ["`new.sen`", "mean `new.seen`?"]),
+        ("on = \"trigger\", count = 0", ["count = 0", "1 to 4096"]),
+        ("on = \"trigger\", count = 1, offset = \"-2s\"", ["`-2s`", "\"-1ms\""]),
+        ("on = \"trigger\"", ["`count` is missing", "s.toml:13:"]),
+    ] {
+        refused("rate = 100", &burst(text), &parts);
+    }
+    let kept = burst("on = \"trigger\", count = 9").replace("rate = 100", "rate = 1");
+    let kept = format!("\"keep-alive\"\n{kept}\n#");
+    refused("\"churn\"\nrate", &kept, &["s.toml:13:10:", "\"churn\""]);
     refused("rate = 100", &with("flows = 1"), &["s.toml:13:9:", "\"udp\""]);
     let stream = |line: &str| format!("\"stream\"\n{line}\nrate");
     let refused_stream = |line: &str, parts: &[&str]| {

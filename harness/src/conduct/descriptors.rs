@@ -57,7 +57,9 @@ fn at_once(load: &Load) -> u64 {
     reason = "a rate is positive, and beyond the largest number it is cut there"
 )]
 fn passing(load: &Load, seconds: f64) -> u64 {
-    (load.rate * (seconds + load.stall.as_secs_f64())).ceil() as u64
+    let rate = load.ramp.map_or(load.rate, |ramp| load.rate.max(ramp.to));
+    let burst = load.bursts.iter().map(|burst| burst.count).fold(0, u64::saturating_add);
+    (rate * (seconds + load.stall.as_secs_f64())).ceil() as u64 + burst
 }
 
 #[cfg(test)]
@@ -77,6 +79,8 @@ mod tests {
             payload: (1, 64 << 10),
             timeout: Duration::from_secs(10),
             stall: Duration::from_millis(1500),
+            ramp: None,
+            bursts: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ mod descriptors;
 mod prepare;
 mod interrupt;
 mod stage;
+mod aim;
 mod storm;
 mod run;
 

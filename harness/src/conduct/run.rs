@@ -128,6 +128,7 @@ fn close(
         generations,
         upgrades: storm.upgrades,
         faults: storm.faults,
+        bursts: storm.aim.bursts,
         kernel: KernelLedger { scope, before, after },
         observer: Observer { intended, hiccup_max, hiccup_p99 },
         interrupted,

@@ -5,6 +5,7 @@
 //! again. Nothing here decides whether something was good or bad, but for
 //! [`Fate`], which says how one operation of one client ended.
 
+mod burst;
 mod fate;
 mod fault;
 mod kernel;
@@ -14,6 +15,7 @@ mod progress;
 mod recording;
 mod sightings;
 
+pub use burst::{Anchor, Burst};
 pub use fate::{Fate, Harm};
 pub use fault::FaultRecord;
 pub use kernel::{Counters, KernelLedger, Scope};

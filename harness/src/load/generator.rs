@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
+use super::burst::{Bursts, Volley};
 use super::churn;
 use super::client::{Context, Population};
 use super::flow::Flow;
@@ -40,6 +41,7 @@ pub struct Running {
     runtime: Runtime,
     brake: Brake,
     pacer: JoinHandle<Stamp>,
+    bursts: Bursts,
     hiccups: JoinHandle<Hiccups>,
     /// Closed when the last client is gone.
     alive: mpsc::Receiver<()>,
@@ -138,10 +140,17 @@ pub fn start(
         .collect();
     runtime.spawn(dispatch(context, populations, due, token));
     let (began, end) = (clock.now(), brake.end.clone());
+    let bursts = Bursts {
+        clock,
+        end: end.clone(),
+        ledger: Arc::clone(&ledger),
+        seed: plan.seed,
+        out: out.clone(),
+    };
     let pacer = Pacer { clock, began, end, ledger: Arc::clone(&ledger), out };
     let pacer =
         thread::Builder::new().name("load-pacer".to_owned()).spawn(move || pacer.run(schedules))?;
-    Ok(Running { clock, runtime, brake, pacer, hiccups, alive, ledger, rows })
+    Ok(Running { clock, runtime, brake, pacer, bursts, hiccups, alive, ledger, rows })
 }
 
 impl Running {
@@ -149,6 +158,16 @@ impl Running {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         self.ledger.counts()
+    }
+
+    /// Has operations of `load` begun at a moment that is to come, beside those of its
+    /// schedule.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started.
+    pub fn burst(&self, load: &Load, volley: Volley) -> io::Result<()> {
+        self.bursts.announce(load, volley)
     }
 
     /// Stops the schedule and lets everything that it has wanted end by itself.
@@ -176,6 +195,7 @@ impl Running {
     fn gather(mut self) -> Gathered {
         self.brake.end.set(self.clock.now());
         // A thread that died has lost what it knew; the books will not balance.
+        drop(self.bursts);
         let load_ended = self.pacer.join().unwrap_or_else(|_| self.clock.now());
         self.runtime.block_on(async { while self.alive.recv().await.is_some() {} });
         self.brake.hiccups.store(true, Ordering::Relaxed);
@@ -273,7 +293,7 @@ fn habits(context: &Context, population: &Population) -> Vec<Habit> {
         }
         LoadKind::Idle { connections } => Schedule::new(context.seed, load)
             .take(connections)
-            .map(|wanted| Habit::holding(now.after(wanted.offset), wanted.payload))
+            .map(|wanted| Habit::holding(now, wanted.offset, wanted.payload))
             .collect(),
     }
 }

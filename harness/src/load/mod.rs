@@ -18,6 +18,7 @@ mod greeting;
 mod classify;
 mod ledger;
 mod pacer;
+mod burst;
 mod hiccup;
 mod seqpacket;
 mod link;
@@ -31,4 +32,5 @@ mod generator;
 #[cfg(test)]
 mod tests;
 
+pub use burst::Volley;
 pub use generator::{Gathered, Running, Site, start};

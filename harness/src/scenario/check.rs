@@ -12,7 +12,7 @@ use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
     Target, Trigger, Upgrades,
 };
-use super::{carry, file, form, text};
+use super::{carry, file, form, swell, text};
 
 /// Makes the plan of a scenario.
 pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
@@ -32,12 +32,17 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
             "all phases together last no time; write a storm like storm = \"10s\"",
         ));
     }
+    let around = Around {
+        greets: file.target.greeting.is_some(),
+        upgraded: file.upgrades.is_some(),
+        warmup: phases.warmup,
+    };
     Ok(Plan {
         name: file.name.into_inner(),
         about: file.about,
         path: path.to_owned(),
         seed,
-        loads: loads(file.load, file.target.greeting.is_some())?,
+        loads: loads(file.load, around)?,
         target: target(file.target)?,
         network: network(file.network)?,
         phases,
@@ -56,6 +61,14 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
             hiccup_max: file.observer.hiccup_max.0,
         },
     })
+}
+
+/// What a load must know of the rest of the file.
+#[derive(Clone, Copy, Debug)]
+struct Around {
+    greets: bool,
+    upgraded: bool,
+    warmup: Duration,
 }
 
 fn schema(schema: &Spanned<String>) -> Result<(), Mistake> {
@@ -156,7 +169,7 @@ fn network(network: file::Network) -> Result<Network, Mistake> {
     Ok(Network { namespace, sysctl: sysctl.collect() })
 }
 
-fn loads(loads: Vec<Spanned<file::Load>>, greets: bool) -> Result<Vec<Load>, Mistake> {
+fn loads(loads: Vec<Spanned<file::Load>>, around: Around) -> Result<Vec<Load>, Mistake> {
     if loads.is_empty() {
         return Err(Mistake::anywhere(
             "there is no load, so nobody could be harmed; write a [[load]] with name, kind and rate",
@@ -171,12 +184,12 @@ fn loads(loads: Vec<Spanned<file::Load>>, greets: bool) -> Result<Vec<Load>, Mis
             &load.name.span(),
             || "two loads have this name, and reports could not tell them apart; write another name",
         )?;
-        done.push(one_load(load, greets)?);
+        done.push(one_load(load, around)?);
     }
     Ok(done)
 }
 
-fn one_load(load: file::Load, greets: bool) -> Result<Load, Mistake> {
+fn one_load(load: file::Load, around: Around) -> Result<Load, Mistake> {
     let timeout = load.timeout.get_ref().0;
     require(!timeout.is_zero() && timeout >= load.stall.0, &load.timeout.span(), || {
         format!(
@@ -186,7 +199,9 @@ fn one_load(load: file::Load, greets: bool) -> Result<Load, Mistake> {
         )
     })?;
     let kind = kind(&load)?;
-    let to = carry::endpoint(&load, greets)?;
+    let to = carry::endpoint(&load, around.greets)?;
+    let ramp = swell::ramp(&load, around.warmup)?;
+    let bursts = swell::bursts(&load, around.upgraded)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
@@ -196,6 +211,8 @@ fn one_load(load: file::Load, greets: bool) -> Result<Load, Mistake> {
         payload: load.payload.into_inner().0,
         timeout,
         stall: load.stall.0,
+        ramp,
+        bursts,
     })
 }
 

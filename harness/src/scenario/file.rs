@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::error::Mistake;
 use super::form::{BytesPerSecond, Kind, Rate, Written};
-use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
-use crate::event::Harm;
+use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Offset, Signal};
+use crate::event::{Anchor, Harm};
 use crate::units::SeedChoice;
 
 /// What the first key of every file must say.
@@ -179,6 +179,32 @@ pub(super) struct Load {
     pub(super) half_close: Option<Spanned<f64>>,
     /// Udp only. Default: 16.
     pub(super) flows: Option<Spanned<usize>>,
+    /// Default: the rate stays as it is.
+    pub(super) ramp: Option<Spanned<Ramp>>,
+    /// Churn only. Default: none.
+    #[serde(default)]
+    pub(super) burst: Vec<Spanned<Burst>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ramp {
+    pub(super) to: Written<Rate>,
+    pub(super) over: Written<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Burst {
+    pub(super) on: Written<Anchor>,
+    /// Default: none.
+    #[serde(default = "at_the_moment")]
+    pub(super) offset: Written<Offset>,
+    pub(super) count: Spanned<u64>,
+}
+
+fn at_the_moment() -> Written<Offset> {
+    Written(Offset::default())
 }
 
 fn poisson() -> Written<Arrivals> {

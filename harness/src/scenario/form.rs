@@ -9,9 +9,9 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::suggestion;
-use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
+use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Offset, Signal};
 use super::text;
-use crate::event::Harm;
+use crate::event::{Anchor, Harm};
 use crate::units::{self, SeedChoice};
 
 /// A value that has a form of its own in the file.
@@ -212,6 +212,30 @@ impl Form for Arrivals {
 
     fn from_text(text: &str) -> Result<Self, String> {
         one_of(text, &[("poisson", Self::Poisson), ("uniform", Self::Uniform)])
+    }
+}
+
+impl Form for Anchor {
+    const FORM: &'static str = "\"trigger\", \"new.seen\" (the new process is there) or \
+         \"new.answered\" (it answers its first connection)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(
+            text,
+            &[
+                ("trigger", Self::Trigger),
+                ("new.seen", Self::NewSeen),
+                ("new.answered", Self::NewAnswered),
+            ],
+        )
+    }
+}
+
+impl Form for Offset {
+    const FORM: &'static str = units::OFFSET_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        units::offset(text).map(Self).map_err(|error| error.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ mod text;
 mod form;
 mod file;
 mod carry;
+mod swell;
 mod check;
 
 use std::fs;

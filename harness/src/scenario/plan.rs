@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::event::Harm;
+use crate::event::{Anchor, Harm};
 
 /// One run, decided in every detail but for what chance the seed draws.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -150,7 +150,37 @@ pub struct Load {
     pub timeout: Duration,
     /// A first byte later than this after the handshake is a stall.
     pub stall: Duration,
+    /// How the rate changes; `None`: it does not.
+    pub ramp: Option<Ramp>,
+    /// Operations beside those of the rate, aimed at events of each upgrade.
+    pub bursts: Vec<Burst>,
 }
+
+/// A rate that changes evenly from the load's own to another, and stays there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ramp {
+    /// It begins to change so long after the load began.
+    pub begin: Duration,
+    /// It has changed after so long.
+    pub over: Duration,
+    /// What it is then, operations per second.
+    pub to: f64,
+}
+
+/// Operations that are begun at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Burst {
+    /// The event that they are aimed at.
+    pub on: Anchor,
+    /// How far from it.
+    pub offset: Offset,
+    /// How many.
+    pub count: u64,
+}
+
+/// A span after a moment, ns; before it, if negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Offset(pub i64);
 
 /// Where the clients of a population connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
