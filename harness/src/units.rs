@@ -12,6 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub const SPAN_FORM: &str =
     "a span: a number and a unit (ns, us, ms, s, m, h), like \"250ms\", \"2s\", \"1.5m\" or \"0s\"";
 
+/// How an offset is written.
+pub const OFFSET_FORM: &str =
+    "an offset of at most a second: a span, with a minus if it is before, like \"-1ms\"";
+
 /// How a rate is written.
 pub const RATE_FORM: &str =
     "a rate above zero, at most 10M/s: operations per second, like 6000, \"6000/s\" or \"6k/s\"";
@@ -72,6 +76,19 @@ pub fn span(text: &str) -> Result<Duration, UnitError> {
         Ok(span) if span <= MAX_SPAN => Ok(span),
         _ => Err(UnitError::new(text, "is longer than 1000h", SPAN_FORM)),
     }
+}
+
+/// Reads an offset, like `-1ms`, in nanoseconds.
+///
+/// # Errors
+///
+/// When it is not of [`OFFSET_FORM`].
+pub fn offset(text: &str) -> Result<i64, UnitError> {
+    let wrong = || UnitError::new(text, "is not an offset", OFFSET_FORM);
+    let (sign, length) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let length = span(length).ok().filter(|length| *length <= Duration::from_secs(1));
+    let nanos = length.and_then(|length| i64::try_from(length.as_nanos()).ok());
+    nanos.map(|nanos| sign * nanos).ok_or_else(wrong)
 }
 
 /// Reads a rate in operations per second, like `6k/s`.
@@ -331,6 +348,18 @@ mod tests {
             let error = span(text).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{text}`")), "{error}");
             assert!(error.contains("\"250ms\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn offsets() {
+        for (text, nanos) in
+            [("-1ms", -1_000_000), ("0s", 0), ("250us", 250_000), ("1s", 1_000_000_000)]
+        {
+            assert_eq!(offset(text), Ok(nanos), "{text}");
+        }
+        for text in ["", "-", "--1ms", "+1ms", "1", "1001ms", "-2s"] {
+            assert!(offset(text).unwrap_err().to_string().contains("\"-1ms\""), "{text}");
         }
     }
 

@@ -463,3 +463,14 @@ fn the_command_line_describes_itself() {
     let man = said(&harness(&["man"]).code(0));
     assert!(man.contains(".TH harness 1") && man.contains("SH HARNESS ANALYZE"), "{man}");
 }
+
+#[test]
+fn a_limit_that_is_too_low_for_the_plan_is_named_before_the_start() {
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/ten-thousand-idle.toml");
+    let script = "ulimit -n 5000; exec \"$0\" run \"$1\"";
+    let harness = env!("CARGO_BIN_EXE_harness");
+    let assert = Command::new("/bin/sh").args(["-c", script, harness, scenario]).assert().code(4);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains("open files at once, and this process may have 5000"), "{said}");
+    assert!(said.contains("ulimit -n 1"), "{said}");
+}

@@ -110,6 +110,7 @@ fn connection(operation: &Operation) -> Connection {
         reset: false,
         syn_retransmits: None,
         retransmits: None,
+        datagrams: None,
     }
 }
 
@@ -171,6 +172,7 @@ fn recording() -> Recording {
             evidence: "pid 12 killed by SIGKILL before it answered".to_owned(),
             old_answered: Some(Stamp(610 * MS)),
         }],
+        bursts: Vec::new(),
         kernel: KernelLedger::new(Scope::Private, opens(5), opens(105)),
         observer: Observer { intended: vec![100], ..Observer::default() },
         interrupted: None,

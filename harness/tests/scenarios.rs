@@ -214,11 +214,38 @@ fn loads_that_are_none_are_refused() {
     refused("rate = 100", &with("half_close = 0.5"), &["s.toml:13:14:", "\"stream\""]);
     refused("rate = 100", &with("to = \"unx:/a\""), &["s.toml:13:6:", "`unx:/a`", "unix:{dir}/"]);
     refused("rate = 100", &with("to = \"unix:a\""), &["s.toml:13:6:", "`a`", "absolute"]);
+    let records = with("to = \"seqpacket:{dir}/s\"\npayload = \"1MiB\"");
+    refused("rate = 100", &records, &["s.toml:14:11:", "1048576", "1 to 212960"]);
+    let udp = |line: &str, parts: &[&str]| {
+        refused("\"churn\"\nrate", &format!("\"udp\"\n{line}\nrate"), parts);
+    };
+    udp("to = \"tcp\"", &["s.toml:12:6:", "{addr}", "take the key out"]);
+    udp("flows = 0", &["s.toml:12:9:", "flows = 0", "1 or more"]);
+    udp("payload = \"1..64\"", &["s.toml:12:11:", "8 to 64995", "64..1024"]);
+    udp("payload = \"65000\"", &["s.toml:12:11:", "65000", "8 to 64995"]);
+    let ramp = with("ramp = { to = 0, over = \"1s\" }");
+    refused("rate = 100", &ramp, &["s.toml:13:15:", "`0`", "6000"]);
+    let step = with("ramp = { to = 9, over = \"0s\" }");
+    refused("rate = 100", &step, &["s.toml:13:8:", "over = \"10s\""]);
+    let burst = |text: &str| with(&format!("burst = [{{ {text} }}]"));
+    for (text, parts) in [
+        ("on = \"new.sen\", count = 9", ["`new.sen`", "mean `new.seen`?"]),
+        ("on = \"trigger\", count = 0", ["count = 0", "1 to 4096"]),
+        ("on = \"trigger\", count = 1, offset = \"-2s\"", ["`-2s`", "\"-1ms\""]),
+        ("on = \"trigger\"", ["`count` is missing", "s.toml:13:"]),
+    ] {
+        refused("rate = 100", &burst(text), &parts);
+    }
+    let kept = burst("on = \"trigger\", count = 9").replace("rate = 100", "rate = 1");
+    let kept = format!("\"keep-alive\"\n{kept}\n#");
+    refused("\"churn\"\nrate", &kept, &["s.toml:13:10:", "\"churn\""]);
+    refused("rate = 100", &with("flows = 1"), &["s.toml:13:9:", "\"udp\""]);
     let stream = |line: &str| format!("\"stream\"\n{line}\nrate");
     let refused_stream = |line: &str, parts: &[&str]| {
         refused("\"churn\"\nrate", &stream(line), parts);
     };
     refused_stream("half_close = 1.5", &["s.toml:12:14:", "0 to 1"]);
+    refused_stream("to = \"seqpacket:{dir}/s\"", &["s.toml:12:6:", "no records", "\"churn\""]);
     refused_stream("send = \"1KiB\"", &["s.toml:12:8:", "`1KiB`", "\"64KiB/s\""]);
     refused_stream("payload = \"1MiB\"\nsend = \"64KiB/s\"", &["takes 16.0s", "faster pace"]);
     let again = with("[[load]]\nname = \"churn\"\nkind = \"churn\"\nrate = 1");
@@ -254,7 +281,8 @@ fn what_is_doubtful_is_said() {
     let (quiet, _) = SOUND.split_once("[phases]").unwrap();
     let source = format!(
         "{quiet}[network]\nnamespace = \"host\"\n[[load]]\nname = \"kept\"\nkind = \"keep-alive\"\n\
-         rate = \"1k/s\"\ntimeout = \"5s\"\n"
+         rate = \"1k/s\"\ntimeout = \"5s\"\n[[load]]\nname = \"held\"\nkind = \"idle\"\n\
+         connections = 31\nrate = 10\n"
     );
     let gates = "[gates]\n\"kernel.unexplained\" = { is = \"== 0\" }\n\
                  \"latency.kept.baseline.p99\" = { is = \"< 1s\", min_samples = 2001 }\n\
@@ -267,13 +295,14 @@ fn what_is_doubtful_is_said() {
             Lint::TimeoutHidesSynRetries { load: "kept".to_owned(), timeout },
             Lint::HostNetwork,
             Lint::NoChurn,
+            Lint::StillOpening { load: "held".to_owned() },
             Lint::GateWithoutSamples {
                 gate: "latency.kept.baseline.p99".to_owned(),
-                line: 16,
+                line: 21,
                 wanted: 2001,
                 most: 2000,
             },
-            Lint::KernelGateOnHost { gate: "kernel.unexplained".to_owned(), line: 15 },
+            Lint::KernelGateOnHost { gate: "kernel.unexplained".to_owned(), line: 20 },
         ]
     );
     let (_, weak) = load(SOUND).unwrap();

@@ -157,6 +157,7 @@ fn stalled_run(plan: &Plan) -> (Recording, (Stamp, Stamp)) {
         generations: Vec::new(),
         upgrades: Vec::new(),
         faults: Vec::new(),
+        bursts: Vec::new(),
         kernel: KernelLedger::new(Scope::Host, BTreeMap::new(), BTreeMap::new()),
         observer: Observer {
             intended: gathered.intended,

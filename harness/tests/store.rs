@@ -14,14 +14,16 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use harness::clock::Stamp;
 use harness::event::{
-    Connection, Edge, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind, Operation,
-    Outcome, Recording, Resets, Sample, Samples, Scope, Served, Timeline, Upgrade, VERSION,
+    Anchor, Connection, Edge, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind,
+    Operation, Outcome, Recording, Resets, Sample, Samples, Scope, Served, Timeline, Upgrade,
+    VERSION,
 };
 use harness::scenario::Plan;
 use harness::scenario::gate::{Gate, Window};
 use harness::scenario::plan::{
-    Addressee, Arrivals, Coverage, Delivered, Endpoint, Fault, FaultKind, Load, LoadKind,
-    Namespace, Network, ObserverLimits, Pace, Phases, Signal, Target, Trigger, Upgrades,
+    Addressee, Arrivals, Burst, Coverage, Delivered, Endpoint, Fault, FaultKind, Load, LoadKind,
+    Namespace, Network, ObserverLimits, Offset, Pace, Phases, Ramp, Signal, Target, Trigger,
+    Upgrades,
 };
 use harness::store::{Part, Run};
 use harness::units::Shard;
@@ -39,14 +41,28 @@ fn load() -> impl Strategy<Value = Load> {
         (proptest::option::of(any::<u64>()), 0.0..1.0_f64).prop_map(|(send, half_close)| {
             LoadKind::Stream { pace: Pace { send, receive: None }, half_close }
         }),
+        (1_usize..100).prop_map(|flows| LoadKind::Udp { flows }),
         (1_usize..100, span())
             .prop_map(|(connections, lifetime)| LoadKind::KeepAlive { connections, lifetime }),
     ];
     let rate = prop_oneof![1e-300..1e7_f64, Just(0.1 + 0.2), Just(f64::MIN_POSITIVE)];
     let arrivals = prop_oneof![Just(Arrivals::Uniform), Just(Arrivals::Poisson)];
-    let to = prop_oneof![Just(Endpoint::Tcp), ".*".prop_map(Endpoint::Unix)];
-    (".*", kind, to, rate, arrivals, (1_usize..9, 9_usize..99), span(), span()).prop_map(
-        |(name, kind, to, rate, arrivals, payload, timeout, stall)| Load {
+    let to = prop_oneof![
+        Just(Endpoint::Tcp),
+        ".*".prop_map(Endpoint::Unix),
+        ".*".prop_map(Endpoint::Seqpacket),
+    ];
+    let ramp = proptest::option::of((span(), span(), 0.1..1e6_f64))
+        .prop_map(|ramp| ramp.map(|(begin, over, to)| Ramp { begin, over, to }));
+    let burst = (any::<i64>(), any::<u64>()).prop_map(|(offset, count)| Burst {
+        on: Anchor::NewSeen,
+        offset: Offset(offset),
+        count,
+    });
+    let swell = (ramp, proptest::collection::vec(burst, 0..3));
+    let spans = (span(), span());
+    (".*", kind, to, rate, arrivals, (1_usize..9, 9_usize..99), spans, swell).prop_map(
+        |(name, kind, to, rate, arrivals, payload, (timeout, stall), (ramp, bursts))| Load {
             name,
             kind,
             to,
@@ -55,6 +71,8 @@ fn load() -> impl Strategy<Value = Load> {
             payload,
             timeout,
             stall,
+            ramp,
+            bursts,
         },
     )
 }
@@ -211,6 +229,7 @@ fn recording(operations: u64) -> Recording {
         bytes_in: 89 + operation.id % 961,
         reset: false,
         syn_retransmits: Some(0),
+        datagrams: None,
         retransmits: Some(u32::from(operation.id.is_multiple_of(2))),
     };
     Recording {
@@ -223,6 +242,7 @@ fn recording(operations: u64) -> Recording {
         generations: Vec::new(),
         upgrades: Vec::new(),
         faults: Vec::new(),
+        bursts: Vec::new(),
         kernel: KernelLedger {
             scope: Scope::Private,
             before: BTreeMap::new(),

@@ -131,6 +131,7 @@ fn close(
         generations,
         upgrades: storm.upgrades,
         faults: storm.faults,
+        bursts: storm.aim.bursts,
         kernel,
         observer: Observer { intended, hiccup_max, hiccup_p99 },
         interrupted,

@@ -22,6 +22,8 @@ pub enum OpKind {
     /// Finish a kept connection: send FIN, read to the end. It also ends the
     /// time in which the connection was idle, so harm done then is its fate.
     Close,
+    /// One datagram and its answer.
+    Datagram,
 }
 
 /// One operation of one client: a row of the client ledger.
@@ -91,4 +93,19 @@ pub struct Connection {
     /// The same when the client let go of it, SYNs included.
     #[serde(default)]
     pub retransmits: Option<u32>,
+    /// What a flow of datagrams counted; `None`: it is a connection. A flow is
+    /// never established, because nobody but its client knows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<Datagrams>,
+}
+
+/// The datagrams of one flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagrams {
+    /// Those that the client sent.
+    pub sent: u64,
+    /// Those that the client received.
+    pub received: u64,
+    /// Those that came and found the client's own socket full.
+    pub dropped: u64,
 }

@@ -60,6 +60,12 @@ pub struct ServerLedger {
     pub bytes_in: u64,
     /// Bytes it wrote, the greeting included.
     pub bytes_out: u64,
+    /// UDP datagrams it read, which count nowhere else here; `None`: it does not say.
+    #[serde(default)]
+    pub datagrams_in: Option<u64>,
+    /// UDP datagrams it sent.
+    #[serde(default)]
+    pub datagrams_out: Option<u64>,
 }
 
 /// What a process holds, connections not counted.

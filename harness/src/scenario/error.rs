@@ -138,19 +138,26 @@ pub(super) fn meant(wrong: &str, accepted: &[&str]) -> String {
     nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
-/// How many letters must be put in, taken out or changed to make `b` of `a`.
+/// How many letters must be put in, taken out, changed or swapped with the next to
+/// make `b` of `a`.
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // Of the beginnings of `a` two letters shorter, one shorter, and of this length.
+    let mut shorter: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            let mut least = changed.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(shorter[j - 1] + 1);
+            }
+            next.push(least);
         }
+        shorter = std::mem::replace(&mut row, next);
     }
-    row[b.chars().count()]
+    row[b.len()]
 }
 
 #[cfg(test)]
@@ -163,7 +170,9 @@ mod tests {
             ("", "", 0),
             ("", "abc", 3),
             ("rat", "rate", 1),
-            ("raet", "rate", 2),
+            ("raet", "rate", 1),
+            ("raet", "ramp", 2),
+            ("ca", "abc", 3),
             ("kitten", "sitting", 3),
         ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");

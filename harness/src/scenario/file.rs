@@ -11,14 +11,14 @@ use super::error::Mistake;
 use super::expect::Ending;
 use super::form::{BytesPerSecond, Kind, Rate, Written};
 use super::gate::Window;
-use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Signal};
-use crate::event::Harm;
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
+use crate::event::{Anchor, Harm};
 use crate::units::SeedChoice;
 
 /// What the first key of every file must say.
 pub(super) const SCHEMA: &str = "harness/scenario/1";
 
-/// How many connections a keep-alive load has when it does not say.
+/// How many connections a keep-alive load has when it does not say, or flows udp.
 pub(super) const USUAL_CONNECTIONS: usize = 16;
 
 /// How long a keep-alive load keeps each when it does not say.
@@ -170,16 +170,15 @@ impl Default for Phases {
 pub(super) struct Load {
     pub(super) name: Spanned<String>,
     pub(super) kind: Written<Kind>,
-    /// Default: tcp.
-    #[serde(default = "by_tcp")]
-    pub(super) to: Written<Endpoint>,
+    /// Default: tcp. Not for udp.
+    pub(super) to: Option<Spanned<Written<Endpoint>>>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
     pub(super) arrivals: Written<Arrivals>,
     /// Default: 64..1024.
     #[serde(default = "usual_payload")]
-    pub(super) payload: Written<(usize, usize)>,
+    pub(super) payload: Spanned<Written<(usize, usize)>>,
     /// Default: 10s, long enough to see a lost SYN sent again.
     #[serde(default = "ten_seconds")]
     pub(super) timeout: Spanned<Written<Duration>>,
@@ -196,18 +195,42 @@ pub(super) struct Load {
     pub(super) receive: Option<Spanned<Written<BytesPerSecond>>>,
     /// Stream only. Default: 0, nobody.
     pub(super) half_close: Option<Spanned<f64>>,
+    /// Udp only. Default: 16.
+    pub(super) flows: Option<Spanned<usize>>,
+    /// Default: the rate stays as it is.
+    pub(super) ramp: Option<Spanned<Ramp>>,
+    /// Churn only. Default: none.
+    #[serde(default)]
+    pub(super) burst: Vec<Spanned<Burst>>,
 }
 
-fn by_tcp() -> Written<Endpoint> {
-    Written(Endpoint::Tcp)
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ramp {
+    pub(super) to: Written<Rate>,
+    pub(super) over: Written<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Burst {
+    pub(super) on: Written<Anchor>,
+    /// Default: none.
+    #[serde(default = "at_the_moment")]
+    pub(super) offset: Written<Offset>,
+    pub(super) count: Spanned<u64>,
+}
+
+fn at_the_moment() -> Written<Offset> {
+    Written(Offset::default())
 }
 
 fn poisson() -> Written<Arrivals> {
     Written(Arrivals::Poisson)
 }
 
-fn usual_payload() -> Written<(usize, usize)> {
-    Written((64, 1024))
+fn usual_payload() -> Spanned<Written<(usize, usize)>> {
+    unplaced(Written((64, 1024)))
 }
 
 fn one_second() -> Written<Duration> {

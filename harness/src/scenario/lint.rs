@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::gate::{Gate, Metric, Window};
-use super::plan::{LoadKind, Namespace, Plan};
+use super::plan::{Endpoint, LoadKind, Namespace, Plan};
 
 /// A lost SYN is sent again after 1 s, then after 2, 3, 4 … or after 3 and 7 s, as
 /// the kernel's version has it. A shorter timeout turns what would have been seen
@@ -30,6 +30,11 @@ pub enum Lint {
     HostNetwork,
     /// No load opens a connection per request.
     NoChurn,
+    /// Idle connections are still being opened when the storm begins.
+    StillOpening {
+        /// The load.
+        load: String,
+    },
     /// A server that loses its accept queue would most likely be acquitted.
     TooWeak {
         /// Connections per second, over all loads that open one per request.
@@ -71,6 +76,11 @@ impl fmt::Display for Lint {
                 "network.namespace = \"host\" taints the kernel's counters with other traffic: \
                  what they prove will be reported as not checked; write namespace = \"private\"",
             ),
+            Self::StillOpening { load } => write!(
+                f,
+                "load `{load}`: not all of its connections are there when the storm begins, so \
+                 not all are held through it; write a higher rate, or phases.warmup = \"10s\""
+            ),
             Self::NoChurn => f.write_str(
                 "only kept-alive connections: a connection lost in a closed listener's queue \
                  would hardly ever be one of them; add a [[load]] with kind = \"churn\"",
@@ -102,7 +112,7 @@ pub(super) fn lints(plan: &Plan) -> Vec<Lint> {
     let mut lints: Vec<Lint> = plan
         .loads
         .iter()
-        .filter(|load| load.timeout < SYN_COMB)
+        .filter(|load| load.to == Endpoint::Tcp && load.timeout < SYN_COMB)
         .map(|load| Lint::TimeoutHidesSynRetries { load: load.name.clone(), timeout: load.timeout })
         .collect();
     if plan.network.namespace == Namespace::Host {
@@ -111,6 +121,15 @@ pub(super) fn lints(plan: &Plan) -> Vec<Lint> {
     if !plan.loads.iter().any(|load| load.kind == LoadKind::Churn) {
         lints.push(Lint::NoChurn);
     }
+    let quiet = plan.phases.warmup + plan.phases.baseline;
+    let still_opening = plan.loads.iter().filter(|load| match load.kind {
+        LoadKind::Idle { connections } => connections as f64 / load.rate > quiet.as_secs_f64(),
+        LoadKind::Churn
+        | LoadKind::Stream { .. }
+        | LoadKind::KeepAlive { .. }
+        | LoadKind::Udp { .. } => false,
+    });
+    lints.extend(still_opening.map(|load| Lint::StillOpening { load: load.name.clone() }));
     lints.extend(too_weak(plan));
     lints.extend(plan.gates.iter().filter_map(|gate| without_samples(plan, gate)));
     lints.extend(plan.gates.iter().filter_map(|gate| kernel_on_host(plan, gate)));

@@ -14,6 +14,8 @@ mod text;
 mod form;
 mod file;
 mod demand;
+mod carry;
+mod swell;
 mod check;
 mod share;
 

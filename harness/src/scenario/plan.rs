@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{Gate, Window};
-use crate::event::Harm;
+use crate::event::{Anchor, Harm};
 
 /// One run, decided in every detail but for what chance the seed draws.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,7 +156,37 @@ pub struct Load {
     pub timeout: Duration,
     /// A first byte later than this after the handshake is a stall.
     pub stall: Duration,
+    /// How the rate changes; `None`: it does not.
+    pub ramp: Option<Ramp>,
+    /// Operations beside those of the rate, aimed at events of each upgrade.
+    pub bursts: Vec<Burst>,
 }
+
+/// A rate that changes evenly from the load's own to another, and stays there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ramp {
+    /// It begins to change so long after the load began.
+    pub begin: Duration,
+    /// It has changed after so long.
+    pub over: Duration,
+    /// What it is then, operations per second.
+    pub to: f64,
+}
+
+/// Operations that are begun at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    /// The event that they are aimed at.
+    pub on: Anchor,
+    /// How far from it.
+    pub offset: Offset,
+    /// How many.
+    pub count: u64,
+}
+
+/// A span after a moment, ns; before it, if negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offset(pub i64);
 
 /// Where the clients of a population connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,8 +194,13 @@ pub struct Load {
 pub enum Endpoint {
     /// The target's `{addr}`, by TCP.
     Tcp,
+    /// The target's `{addr}`, by UDP.
+    Udp,
     /// A unix stream socket at this path, which may contain `{dir}`.
     Unix(String),
+    /// A unix seqpacket socket at this path: each request is one record, and so is
+    /// its reply.
+    Seqpacket(String),
 }
 
 /// What the clients of a population do.
@@ -195,6 +230,11 @@ pub enum LoadKind {
     Idle {
         /// How many at once.
         connections: usize,
+    },
+    /// Datagrams, each of which is to be answered by itself; none is sent twice.
+    Udp {
+        /// Sockets that they are sent from, in turn.
+        flows: usize,
     },
 }
 

@@ -14,6 +14,9 @@ impl Plan {
     pub fn scaled(mut self, factor: f64) -> Result<Self, UnitError> {
         for load in &mut self.loads {
             load.rate = rate_from_number(load.rate * factor)?;
+            if let Some(ramp) = &mut load.ramp {
+                ramp.to = rate_from_number(ramp.to * factor)?;
+            }
         }
         Ok(self)
     }
@@ -63,9 +66,17 @@ fn counts_operations(metric: &Metric) -> bool {
 
 fn share_load(load: &mut Load, shard: Shard) {
     load.rate /= f64::from(shard.of());
+    if let Some(ramp) = &mut load.ramp {
+        ramp.to /= f64::from(shard.of());
+    }
+    for burst in &mut load.bursts {
+        burst.count = shard.share(burst.count).max(1);
+    }
     match &mut load.kind {
         LoadKind::Churn | LoadKind::Stream { .. } => {}
-        LoadKind::KeepAlive { connections, .. } | LoadKind::Idle { connections } => {
+        LoadKind::KeepAlive { connections, .. }
+        | LoadKind::Idle { connections }
+        | LoadKind::Udp { flows: connections } => {
             let whole = u64::try_from(*connections).unwrap_or(u64::MAX);
             // Requests need a connection, however many generators there are.
             *connections = usize::try_from(shard.share(whole)).unwrap_or(usize::MAX).max(1);

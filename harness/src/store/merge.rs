@@ -181,6 +181,7 @@ fn renumber(recording: &mut Recording, from: Numbers) -> Numbers {
         connections,
         upgrades,
         faults,
+        bursts,
         observer: Observer { intended: _, hiccup_max: _, hiccup_p99: _ },
         version: _,
         started_unix: _,
@@ -208,6 +209,9 @@ fn renumber(recording: &mut Recording, from: Numbers) -> Numbers {
         row.number = upgrade.of(row.number);
     }
     for row in faults {
+        row.upgrade = upgrade.of(row.upgrade);
+    }
+    for row in bursts {
         row.upgrade = upgrade.of(row.upgrade);
     }
     for edge in samples.rows.iter_mut().flat_map(|sample| &mut sample.edges) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::run::{Part, Run};
 use crate::clock::Stamp;
 use crate::event::{
-    Connection, Counters, Edge, FaultRecord, Generation, KernelLedger, Machine, Observer,
+    Burst, Connection, Counters, Edge, FaultRecord, Generation, KernelLedger, Machine, Observer,
     Operation, Recording, Sample, Samples, Scope, Timeline, Upgrade,
 };
 
@@ -54,6 +54,7 @@ fn recording(parts: &[Part]) -> Recording {
         generations: Vec::new(),
         upgrades: Vec::new(),
         faults: Vec::new(),
+        bursts: Vec::new(),
         // Samples and traced resets are each part's, on its own clock.
         kernel: KernelLedger::new(Scope::Private, BTreeMap::new(), BTreeMap::new()),
         observer: Observer::default(),
@@ -81,6 +82,7 @@ fn add(whole: &mut Recording, part: Recording) {
         generations,
         upgrades,
         faults,
+        bursts,
         kernel,
         observer,
         interrupted,
@@ -92,6 +94,7 @@ fn add(whole: &mut Recording, part: Recording) {
     whole.generations.extend(generations);
     whole.upgrades.extend(upgrades);
     whole.faults.extend(faults);
+    whole.bursts.extend(bursts);
     if kernel.scope == Scope::Host {
         whole.kernel.scope = Scope::Host;
     }
@@ -184,6 +187,7 @@ impl Move {
             generations: part.generations.iter().map(|row| self.generation(row)).collect(),
             upgrades: part.upgrades.iter().map(|row| self.upgrade(row)).collect(),
             faults: part.faults.iter().map(|row| self.fault(row)).collect(),
+            bursts: part.bursts.iter().map(|row| self.burst(row)).collect(),
             leaked: part.leaked.iter().map(|pid| self.pid(*pid)).collect(),
             version: part.version,
             started_unix: part.started_unix,
@@ -261,6 +265,10 @@ impl Move {
             edges: row.edges.iter().map(edge).collect(),
             ..row.clone()
         }
+    }
+
+    fn burst(self, row: &Burst) -> Burst {
+        Burst { expected: self.at(row.expected), happened: self.maybe(row.happened), ..*row }
     }
 
     fn fault(self, row: &FaultRecord) -> FaultRecord {

@@ -54,6 +54,8 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
     let again = |connection: &Connection| connection.syn_retransmits.map_or(0, i128::from);
     let sent_again: i128 = evidence.recording.connections.iter().map(again).sum();
     let late = (seen(Harm::StallSyn) + failed).max(sent_again);
+    // What our own socket had no room for counts as a limit of ours.
+    let lost = seen(Harm::UdpLost) + count(evidence.fates(Fate::LimitHit));
     let left = |name: &str| {
         let explained = match name {
             "Tcp.OutRsts" => resets,
@@ -62,6 +64,8 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
             "Tcp.EstabResets" => 2 * resets,
             "TcpExt.TCPAbortOnClose" | "TcpExt.TCPAbortOnData" => resets,
             "TcpExt.TCPSynRetrans" | "TcpExt.TCPTimeouts" => late,
+            "Udp.NoPorts" | "Udp.InErrors" | "Udp.RcvbufErrors" => lost,
+            "Snmp6.Udp6NoPorts" | "Snmp6.Udp6InErrors" => lost,
             _ => 0,
         };
         evidence.recording.kernel.delta(name) - explained

@@ -132,10 +132,8 @@ fn lateness(evidence: &Evidence<'_>) -> [Check; 2] {
             .map(|operation| operation.dispatched - operation.intended)
             .collect()
     };
-    let mut late = late_of(OpKind::Churn);
-    if late.is_empty() {
-        late = late_of(OpKind::Request);
-    }
+    let kinds = [OpKind::Churn, OpKind::Datagram, OpKind::Request];
+    let mut late = kinds.map(late_of).into_iter().find(|late| !late.is_empty()).unwrap_or_default();
     late.sort_unstable();
     let limits = evidence.plan.limits;
     let p99 = late.get(late.len().saturating_mul(99) / 100).copied().unwrap_or_default();

@@ -37,7 +37,7 @@ fn late_handshakes(evidence: &Evidence<'_>) -> Vec<u64> {
         evidence.recording.connections.iter().filter(lost).map(|one| one.id).collect();
     let opened = |operation: &&Operation| match operation.kind {
         OpKind::Churn | OpKind::Open => late.contains(&operation.connection),
-        OpKind::Request | OpKind::Close => false,
+        OpKind::Request | OpKind::Close | OpKind::Datagram => false,
     };
     let operations = evidence.recording.operations.iter();
     operations

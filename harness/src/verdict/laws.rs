@@ -2,7 +2,7 @@
 
 use super::check::{Check, Law, Status};
 use super::evidence::Evidence;
-use crate::event::{Fate, Harm, Resets};
+use crate::event::{Datagrams, Fate, Harm, Resets};
 
 /// All laws.
 pub(super) fn laws(evidence: &Evidence<'_>) -> Vec<Law> {
@@ -24,7 +24,7 @@ pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
     } else if law.id == "L5" || law.id.starts_with("L7") {
         evidence.unkept()
     } else {
-        evidence.tainted().or_else(|| evidence.unkept())
+        evidence.tainted().or_else(|| evidence.unkept()).or_else(|| evidence.uncounted())
     };
     let unchecked = law.status == Status::NotChecked;
     Check {
@@ -116,8 +116,10 @@ fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
     let silent = connections
         .iter()
         .filter(|connection| connection.established.is_some() && connection.bytes_out == 0);
-    let out: u64 = connections.iter().map(|connection| connection.bytes_out).sum();
-    let back: u64 = connections.iter().map(|connection| connection.bytes_in).sum();
+    // What datagrams carry, no server counts as bytes.
+    let streams = || connections.iter().filter(|connection| connection.datagrams.is_none());
+    let out: u64 = streams().map(|connection| connection.bytes_out).sum();
+    let back: u64 = streams().map(|connection| connection.bytes_in).sum();
     let unkept = evidence.unkept().is_some();
     vec![
         law(
@@ -144,18 +146,49 @@ fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
     ]
 }
 
-/// Nothing, where no datagram was sent. A datagram that waits in a socket when
-/// that is closed moves no other counter.
-fn datagrams(evidence: &Evidence<'_>) -> Option<Law> {
-    let delta = |name: &str| {
+/// A datagram that is neither read nor refused was in the queue of a socket that
+/// was closed: no counter moves, and only what is missing from the sum tells.
+fn datagrams(evidence: &Evidence<'_>) -> Vec<Law> {
+    if evidence.datagrams().next().is_none() {
+        return Vec::new();
+    }
+    let delta = |name| {
         let kernel = &evidence.recording.kernel;
         kernel.delta(&format!("Udp.{name}")) + kernel.delta(&format!("Snmp6.Udp6{name}"))
     };
-    let sent = delta("OutDatagrams");
-    let accounted = ["InDatagrams", "NoPorts", "InErrors"].map(delta).iter().sum::<i128>();
-    let says = "datagrams sent = read + refused, nobody being there + dropped with an error";
-    (sent != 0 || accounted != 0)
-        .then(|| law("L8", says, sent, accounted).unless(evidence.tainted().is_some()))
+    let sum = |of: fn(&crate::event::ServerLedger) -> Option<u64>| -> u64 {
+        evidence.ledgers().filter_map(of).sum()
+    };
+    let flows = |of: fn(Datagrams) -> u64| -> u64 { evidence.datagrams().map(of).sum() };
+    // What our own sockets had no room for is counted among the kernel's errors.
+    let ours = flows(|flow| flow.dropped);
+    let (read, answered) = (sum(|ledger| ledger.datagrams_in), sum(|ledger| ledger.datagrams_out));
+    let turned_away = delta("NoPorts") + delta("InErrors");
+    let tainted = evidence.tainted().is_some();
+    let uncounted = evidence.unkept().or_else(|| evidence.uncounted()).is_some();
+    vec![
+        law(
+            "L8",
+            "datagrams sent = read + met nobody + dropped; the rest was lost at a close",
+            delta("OutDatagrams"),
+            delta("InDatagrams") + turned_away,
+        )
+        .unless(tainted),
+        law(
+            "L8.out",
+            "datagrams the clients sent = datagrams the servers read + met nobody + dropped",
+            flows(|flow| flow.sent),
+            i128::from(read) + turned_away - i128::from(ours),
+        )
+        .unless(tainted || uncounted),
+        law(
+            "L8.in",
+            "datagrams the servers sent = datagrams the clients read, or had no room for",
+            answered,
+            flows(|flow| flow.received) + ours,
+        )
+        .unless(uncounted),
+    ]
 }
 
 fn ends(evidence: &Evidence<'_>) -> Vec<Law> {

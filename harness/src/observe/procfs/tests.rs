@@ -80,10 +80,11 @@ fn finds_fields_of_the_status() {
 }
 
 #[test]
-fn finds_inodes_of_unix_sockets() {
+fn finds_inodes_of_unix_sockets_but_not_of_what_they_accepted() {
     let text = "Num RefCount Protocol Flags Type St Inode Path\n\
                 0000: 00000003 00000000 00000000 0001 03 19007459\n\
-                0000: 00000002 00000000 00010000 0001 01 42 /run/a socket\n";
+                0000: 00000002 00000000 00010000 0001 01 42 /run/a socket\n\
+                0000: 00000003 00000000 00000000 0001 03 43 /run/a socket\n";
     assert_eq!(parse_unix(text).collect::<Vec<_>>(), [19_007_459, 42]);
 }
 

@@ -54,6 +54,8 @@ pub(super) fn plan() -> Plan {
             payload: (100, 100),
             timeout: Duration::from_secs(10),
             stall: Duration::from_secs(1),
+            ramp: None,
+            bursts: Vec::new(),
         }],
         upgrades: Some(Upgrades { every: Duration::from_secs(1), max_alive: 4, most: u64::MAX }),
         faults: Vec::new(),
@@ -105,6 +107,7 @@ pub(super) fn recording() -> Recording {
         generations,
         upgrades: (1..4).map(upgrade).collect(),
         faults: Vec::new(),
+        bursts: Vec::new(),
         kernel: KernelLedger::new(Scope::Private, before, after),
         observer: Observer { intended: vec![CONNECTIONS], ..Observer::default() },
         interrupted: None,
@@ -226,6 +229,7 @@ fn connection(id: u64, generation: usize) -> Connection {
         reset: false,
         syn_retransmits: None,
         retransmits: None,
+        datagrams: None,
     }
 }
 
@@ -246,6 +250,7 @@ fn generation(index: usize, accepted: u64) -> Generation {
             closed_dirty: 0,
             bytes_in: accepted * PAYLOAD,
             bytes_out: accepted * (PAYLOAD + GREETING),
+            ..ServerLedger::default()
         }),
         listeners: BTreeSet::from([42]),
         resources: (index > 0).then(|| Resources {

@@ -15,7 +15,9 @@ use proptest::prelude::*;
 
 use super::{Outcome, Seen, Status, Verdict, judge};
 use crate::clock::Stamp;
-use crate::event::{Exit, Fate, Harm, OpKind, Outcome as Ended, Recording, Scope, Served};
+use crate::event::{
+    Datagrams, Exit, Fate, Harm, OpKind, Outcome as Ended, Recording, Scope, Served,
+};
 use crate::scenario::Plan;
 use crate::scenario::plan::{Addressee, Namespace};
 
@@ -122,18 +124,64 @@ fn l7_sees_bytes_that_went_missing_either_way() {
     stops("law.L7.in", Status::Fail, |_, run| ledger(run, 0).bytes_out += 1);
 }
 
-#[test]
-fn l8_sees_a_datagram_that_nobody_read() {
-    let datagrams = |run: &mut Recording, read: u64| {
-        count(run, "Udp.OutDatagrams", 10);
-        count(run, "Udp.InDatagrams", read);
-        count(run, "Snmp6.Udp6OutDatagrams", 2);
-        count(run, "Snmp6.Udp6InDatagrams", 2);
+/// Adds a flow that sent a hundred datagrams to the books of all three.
+fn with_datagrams(run: &mut Recording) {
+    let flow = Datagrams { sent: 100, received: 100, dropped: 0 };
+    let row = crate::event::Connection {
+        id: 1000,
+        established: None,
+        datagrams: Some(flow),
+        ..run.connections[0].clone()
     };
-    stops("law.L8", Status::Pass, |_, run| datagrams(run, 10));
-    stops("law.L8", Status::Fail, |_, run| datagrams(run, 9));
-    let verdict = judge(&plan(), &recording());
-    assert!(verdict.laws.iter().all(|law| law.id != "L8"), "nobody sent any");
+    run.connections.push(row);
+    count(run, "Udp.OutDatagrams", 200);
+    count(run, "Udp.InDatagrams", 200);
+    for (index, share) in [10, 20, 30, 40].into_iter().enumerate() {
+        let ledger = ledger(run, index);
+        (ledger.datagrams_in, ledger.datagrams_out) = (Some(share), Some(share));
+    }
+}
+
+#[test]
+fn l8_sees_datagrams_that_went_missing_either_way() {
+    let spoil = |spoil: fn(&mut Recording)| {
+        move |_: &mut Plan, run: &mut Recording| {
+            with_datagrams(run);
+            spoil(run);
+        }
+    };
+    let verdict = spoiled(spoil(|_| ()));
+    assert_eq!(verdict.outcome, Outcome::Pass, "{:?}", verdict.checks);
+    stops("law.L8", Status::Fail, spoil(|run| count(run, "Udp.OutDatagrams", 1)));
+    stops("law.L8.out", Status::Fail, spoil(|run| ledger(run, 0).datagrams_in = Some(9)));
+    stops("law.L8.in", Status::Fail, spoil(|run| ledger(run, 0).datagrams_out = Some(11)));
+    // What clients saw lost explains what the kernel turned away, and no more.
+    let turned_away = spoil(|run| {
+        run.connections.last_mut().unwrap().datagrams =
+            Some(Datagrams { sent: 101, received: 100, dropped: 0 });
+        count(run, "Udp.OutDatagrams", 1);
+        count(run, "Udp.NoPorts", 1);
+        run.operations[5].fate = Fate::Harmed(Harm::UdpLost);
+    });
+    let verdict = spoiled(turned_away);
+    let failed = verdict.checks.iter().filter(|check| check.status == Status::Fail);
+    assert_eq!(failed.map(|check| check.id.as_str()).collect::<Vec<_>>(), ["harm.udp_lost"]);
+    // What our own socket had no room for is not the server's loss.
+    let dropped = spoiled(spoil(|run| {
+        run.connections.last_mut().unwrap().datagrams =
+            Some(Datagrams { sent: 100, received: 99, dropped: 1 });
+        count(run, "Udp.OutDatagrams", 1);
+        count(run, "Udp.InErrors", 1);
+        run.operations[5].fate = Fate::LimitHit;
+        ledger(run, 0).datagrams_in = Some(10);
+    }));
+    assert_eq!(status(&dropped, "law.L8.out"), Status::Pass);
+    assert_eq!(status(&dropped, "law.L8.in"), Status::Pass);
+    assert_eq!(dropped.outcome, Outcome::Inconclusive, "{:?}", dropped.checks);
+    // A server that does not count them is not accused.
+    let verdict = spoiled(spoil(|run| ledger(run, 0).datagrams_in = None));
+    assert_eq!(status(&verdict, "law.L8.out"), Status::NotChecked);
+    assert_eq!(verdict.outcome, Outcome::Pass);
 }
 
 #[test]
