@@ -41,6 +41,43 @@ impl Exit {
             Self::Interrupted(signal) => 128_u8.saturating_add(signal),
         }
     }
+
+    /// What a process of the harness that ended with this code meant. A code that
+    /// no command gives is that of a harness that failed.
+    #[must_use]
+    pub fn from_code(code: i32) -> Self {
+        match code {
+            0 => Self::Pass,
+            1 => Self::Fail,
+            2 => Self::Usage,
+            3 => Self::Inconclusive,
+            4 => Self::Environment,
+            6 => Self::TargetStart,
+            129..=192 => u8::try_from(code - 128).map_or(Self::Internal, Self::Interrupted),
+            _ => Self::Internal,
+        }
+    }
+
+    /// How several runs end together: as the gravest of them. A harness that
+    /// failed can be believed in nothing; then a proven harm outranks all that
+    /// was not proved, whatever the reason.
+    #[must_use]
+    pub fn gravest(all: impl IntoIterator<Item = Self>) -> Self {
+        all.into_iter().max_by_key(|exit| exit.gravity()).unwrap_or(Self::Pass)
+    }
+
+    fn gravity(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Inconclusive => 1,
+            Self::Usage => 2,
+            Self::Environment => 3,
+            Self::TargetStart => 4,
+            Self::Interrupted(_) => 5,
+            Self::Fail => 6,
+            Self::Internal => 7,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -73,5 +110,22 @@ mod tests {
             Exit::Interrupted(15),
         ];
         assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 130, 143]);
+        assert_eq!(all.map(|exit| Exit::from_code(exit.code().into())), all);
+        assert_eq!(Exit::from_code(101), Exit::Internal);
+    }
+
+    #[test]
+    fn a_proven_harm_is_never_hidden() {
+        use Exit::{Fail, Inconclusive, Internal, Interrupted, Pass, TargetStart, Usage};
+        for (all, gravest) in [
+            (&[][..], Pass),
+            (&[Pass, Inconclusive], Inconclusive),
+            (&[Inconclusive, Fail, Pass], Fail),
+            (&[Fail, Interrupted(2), TargetStart, Usage], Fail),
+            (&[Inconclusive, Usage], Usage),
+            (&[Fail, Internal], Internal),
+        ] {
+            assert_eq!(Exit::gravest(all.iter().copied()), gravest);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::scenario::expect::{Ending, Expect};
 use harness::scenario::plan::{Addressee, LoadKind};
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
@@ -69,6 +70,39 @@ fn every_scenario_loads_without_a_warning() {
         }
     }
     assert!(seen >= 8, "{seen} scenarios");
+}
+
+#[test]
+fn every_control_says_what_it_must_end_as() {
+    let expected = |name: &str| {
+        Expect::load(&repository().join(format!("controls/{name}.toml"))).unwrap().expect(name)
+    };
+    // A control that is gone is a harness that nobody has tested.
+    for (name, verdict) in [
+        ("null", Ending::Pass),
+        ("stop-start", Ending::Fail),
+        ("reuseport", Ending::Fail),
+        ("too-weak", Ending::Inconclusive),
+    ] {
+        assert_eq!(expected(name).verdict, verdict, "{name}");
+    }
+    assert!(expected("null").only && expected("null").harm.is_empty());
+    for entry in fs::read_dir(repository().join("controls")).unwrap() {
+        let path = entry.unwrap().path();
+        let expect = Expect::load(&path).unwrap().expect("an [expect] section");
+        let named = !expect.harm.is_empty() || !expect.checks.is_empty();
+        assert!(named || expect.verdict != Ending::Fail, "{}", path.display());
+    }
+    assert_eq!(Expect::load(&repository().join("smoke.toml")).unwrap(), None);
+}
+
+#[test]
+fn expectations_that_cannot_be_met_are_refused() {
+    let with = |text: &str| format!("[expect]\n{text}\n[phases]");
+    refused("[phases]", &with("verdict = \"failed\""), &["s.toml:8:", "`failed`", "`fail`"]);
+    refused("[phases]", &with("harm = []"), &["`verdict`"]);
+    let typo = with("verdict = \"fail\"\nharm = [\"refusd\"]");
+    refused("[phases]", &typo, &["s.toml:9:", "`refusd`", "`refused`"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod payload;
 mod greeting;
 mod classify;
 mod ledger;
+mod intended;
 mod pacer;
 mod hiccup;
 mod link;
@@ -27,3 +28,4 @@ mod generator;
 mod tests;
 
 pub use generator::{Gathered, Running, Site, start};
+pub use intended::{Intended, intended};

@@ -5,5 +5,6 @@
 //! its help: a server under test cannot lie here.
 
 pub mod counters;
+pub mod machine;
 pub mod netns;
 pub mod procfs;

@@ -22,7 +22,7 @@ mod progress;
 pub use explain::explain;
 pub use hgrm::{Latencies, latencies};
 pub use json::render as json;
-pub use model::{Machine, Report, exit};
+pub use model::{Report, exit};
 pub use outputs::Outputs;
 pub use progress::Ticker;
 pub use text::{brief, render as text};

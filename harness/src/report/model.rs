@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::{fs, io, thread};
 
 use serde::Serialize;
 
@@ -10,33 +9,10 @@ use super::clients::{self, FirstHarm, HarmDone, Population};
 use super::ledgers::{Kernel, Ledger, Observer};
 use super::processes::{FaultRow, GenerationRow, UpgradeRow, UpgradeTotals};
 use super::windows::Standing;
-use crate::event::{Recording, Scope};
+use crate::event::{Machine, Recording, Scope};
 use crate::exit::Exit;
 use crate::scenario::Plan;
 use crate::verdict::{Bounds, Check, Outcome, Status, Verdict};
-
-/// The machine a run was made on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The kernel's release.
-    pub kernel: String,
-    /// Processors this process may use.
-    pub cpus: usize,
-}
-
-impl Machine {
-    /// This machine.
-    ///
-    /// # Errors
-    ///
-    /// When it does not say.
-    pub fn read() -> io::Result<Self> {
-        Ok(Self {
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            cpus: thread::available_parallelism()?.get(),
-        })
-    }
-}
 
 /// Everything there is to say about one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,13 +1,12 @@
 //! The files that a run leaves behind.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::hgrm::Latencies;
 use super::model::Report;
 use super::{json, text};
-use crate::event::Recording;
 
 const RESULT: &str = "result.json";
 
@@ -43,23 +42,12 @@ impl Outputs {
     /// When a file cannot be written.
     pub fn write(&self, report: &Report, latencies: &[Latencies]) -> io::Result<()> {
         fs::write(self.dir.join(RESULT), json::render(report)?)?;
-        fs::write(self.dir.join("report.txt"), text::render(report, Some(&self.dir)))?;
+        // It does not say where it lies: judged again elsewhere, it is the same.
+        fs::write(self.dir.join("report.txt"), text::render(report, None))?;
         for population in latencies {
             let mut file = File::create(self.dir.join(population.file_name()))?;
             population.write(&mut file)?;
         }
         Ok(())
-    }
-
-    /// Writes `recording.json`, from which the run can be judged again. It has a
-    /// line's worth for every operation, so it can be large.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written.
-    pub fn write_recording(&self, recording: &Recording) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(self.dir.join("recording.json"))?);
-        serde_json::to_writer(&mut file, recording)?;
-        file.flush()
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::change::{self, Change};
+
 /// A scenario that cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -14,6 +16,14 @@ pub enum ScenarioError {
         path: PathBuf,
         /// Why not.
         cause: io::Error,
+    },
+    /// A change of the file, asked for on the command line, cannot be made or meant.
+    #[error("{flag}: {message}")]
+    Change {
+        /// The flag.
+        flag: String,
+        /// What is wrong with it, and what to write instead.
+        message: String,
     },
     /// The file was read, but cannot be meant.
     #[error("{}:{line}:{column}: {message}\n  | {excerpt}", path.display())]
@@ -41,6 +51,16 @@ pub(super) struct Mistake {
 impl Mistake {
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { span, message: message.into() }
+    }
+
+    /// The mistake as one of a change, if it is in what a change has put there.
+    pub(super) fn in_change(self, source: &str, changes: &[Change]) -> Result<ScenarioError, Self> {
+        match change::blamed(source, changes, &self.span) {
+            Some(flag) => {
+                Ok(ScenarioError::Change { flag: flag.to_owned(), message: self.message })
+            }
+            None => Err(self),
+        }
     }
 
     /// A mistake of the file as a whole.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Mistake;
+use super::expect::Ending;
 use super::form::{BytesPerSecond, Kind, Rate, Written};
 use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
 use crate::event::Harm;
@@ -61,6 +62,8 @@ pub(super) struct Scenario {
     pub(super) coverage: Coverage,
     #[serde(default)]
     pub(super) observer: Observer,
+    /// Default: it must pass.
+    pub(super) expect: Option<Expect>,
 }
 
 fn random() -> Written<SeedChoice> {
@@ -251,6 +254,19 @@ impl Default for Observer {
             hiccup_max: Written(Duration::from_millis(500)),
         }
     }
+}
+
+/// How the run must end; `harness suite` asks. Default: harm of any kind, no check.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    pub(super) verdict: Written<Ending>,
+    #[serde(default)]
+    pub(super) harm: Vec<Written<Harm>>,
+    #[serde(default)]
+    pub(super) only: bool,
+    #[serde(default)]
+    pub(super) checks: Vec<String>,
 }
 
 /// A value that is in no file, so nothing can be wrong with its place.

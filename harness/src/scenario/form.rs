@@ -9,6 +9,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::suggestion;
+use super::expect::Ending;
 use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
 use super::text;
 use crate::event::Harm;
@@ -214,7 +215,15 @@ impl Form for FaultKind {
     const FORM: &'static str = "a fault, like \"kill-before-ready\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("kill-before-ready", Self::KillBeforeReady)])
+        one_of(text, &Self::ALL.map(|kind| (kind.name(), kind)))
+    }
+}
+
+impl Form for Ending {
+    const FORM: &'static str = "how the run must end: \"pass\", \"fail\" or \"inconclusive\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|ending| (ending.id(), ending)))
     }
 }
 

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::Harm;
 
 /// One run, decided in every detail but for what chance the seed draws.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The scenario's name.
     pub name: String,
@@ -18,7 +18,10 @@ pub struct Plan {
     /// The file it came from.
     pub path: PathBuf,
     /// Everything random in the run is drawn from this.
-    #[serde(serialize_with = "crate::units::serialize_seed")]
+    #[serde(
+        serialize_with = "crate::units::serialize_seed",
+        deserialize_with = "crate::units::deserialize_seed"
+    )]
     pub seed: u64,
     /// The server under test.
     pub target: Target,
@@ -39,7 +42,7 @@ pub struct Plan {
 }
 
 /// The server under test.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Program and arguments. May contain `{bin:NAME}` (a binary of this Cargo
     /// workspace, built before the run, or found beside the harness or on PATH),
@@ -65,7 +68,7 @@ pub struct Target {
 }
 
 /// A signal, as scenarios name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "signal(7) documents them")]
 pub enum Signal {
@@ -79,7 +82,7 @@ pub enum Signal {
 }
 
 /// How an upgrade is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// The signal.
     pub signal: Signal,
@@ -88,7 +91,7 @@ pub struct Trigger {
 }
 
 /// Who gets the trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Addressee {
     /// The process that serves now: the newest that answered a client.
@@ -98,7 +101,7 @@ pub enum Addressee {
 }
 
 /// Where the traffic runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     /// A namespace of the run's own, or the machine's (which taints the evidence).
     pub namespace: Namespace,
@@ -108,7 +111,7 @@ pub struct Network {
 }
 
 /// Whose network the run uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Namespace {
     /// A new network namespace.
@@ -118,7 +121,7 @@ pub enum Namespace {
 }
 
 /// How long each phase takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phases {
     /// Load without judging latency.
     pub warmup: Duration,
@@ -131,7 +134,7 @@ pub struct Phases {
 }
 
 /// One population of clients.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Its name in reports.
     pub name: String,
@@ -153,7 +156,7 @@ pub struct Load {
 }
 
 /// Where the clients of a population connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
     /// The target's `{addr}`, by TCP.
@@ -163,7 +166,7 @@ pub enum Endpoint {
 }
 
 /// What the clients of a population do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// One connection per request.
@@ -193,7 +196,7 @@ pub enum LoadKind {
 }
 
 /// The most that a client moves in a second, bytes; `None`: as much as it can.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// What it sends.
     pub send: Option<u64>,
@@ -202,7 +205,7 @@ pub struct Pace {
 }
 
 /// How intended times are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     /// At equal distances.
@@ -212,7 +215,7 @@ pub enum Arrivals {
 }
 
 /// The upgrades.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgrades {
     /// From one trigger to the next at the least; zero is back-to-back: the next
     /// trigger follows the first answer of the new generation.
@@ -224,7 +227,7 @@ pub struct Upgrades {
 }
 
 /// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// SIGKILL of the successor at a random moment between its exec and its readiness.
@@ -232,6 +235,17 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::KillBeforeReady];
+
+    /// What scenarios call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillBeforeReady => "kill-before-ready",
+        }
+    }
+
     /// The catalogue's id.
     #[must_use]
     pub fn id(self) -> &'static str {
@@ -242,7 +256,7 @@ impl FaultKind {
 }
 
 /// A fault, and which upgrades it hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What it does.
     pub kind: FaultKind,
@@ -251,7 +265,7 @@ pub struct Fault {
 }
 
 /// What must have been seen for a verdict to mean anything. Unmet: inconclusive.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Upgrades that completed.
     pub upgrades: u64,
@@ -268,7 +282,7 @@ pub struct Coverage {
 }
 
 /// What the observer must have managed. Unmet: inconclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObserverLimits {
     /// 99th percentile of dispatched − intended.
     pub lateness_p99: Duration,
