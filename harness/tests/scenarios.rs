@@ -113,7 +113,7 @@ fn the_storm_says_what_it_proves() {
     let lifetime = Duration::from_secs(2);
     assert_eq!(plan.loads[1].kind, LoadKind::KeepAlive { connections: 32, lifetime });
     assert_eq!(plan.network.sysctl.len(), 2);
-    let control = scenario("controls/reuseport.toml");
+    let control = scenario("controls/stop-start.toml");
     assert_eq!(control.target.trigger.to, Addressee::Main);
     assert_eq!(control.target.ledger, None);
 }

@@ -16,6 +16,7 @@ use crate::scenario::plan::{
 mod server;
 mod full_rate;
 mod populations;
+mod resets;
 
 use server::{Manner, serve};
 

@@ -11,6 +11,9 @@ use crate::event::Resources;
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
+/// The state of a connected socket in `/proc/net/unix`.
+const UNIX_CONNECTED: &str = "03";
+
 /// More than the kernel gives at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -232,8 +235,14 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
+/// The inodes of unix sockets, connections left out: those that are connected and
+/// have a name, that of the listener which accepted them. A pair has none.
 fn parse_unix(text: &str) -> impl Iterator<Item = u64> {
-    text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(6)?.parse().ok())
+    text.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let accepted = words.get(5) == Some(&UNIX_CONNECTED) && words.len() > 7;
+        words.get(6).filter(|_| !accepted)?.parse().ok()
+    })
 }
 
 /// The program's name stands in parentheses and may hold anything, so what

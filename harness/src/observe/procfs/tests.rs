@@ -80,6 +80,15 @@ fn finds_fields_of_the_status() {
 }
 
 #[test]
+fn a_connection_by_a_unix_socket_is_not_held() {
+    let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+        0: 00000002 00000000 00010000 0001 01 1 /run/socket\n\
+        0: 00000003 00000000 00000000 0001 03 2 /run/socket\n\
+        0: 00000003 00000000 00000000 0001 03 3\n";
+    assert_eq!(parse_unix(text).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
 fn finds_inodes_of_unix_sockets() {
     let text = "Num RefCount Protocol Flags Type St Inode Path\n\
                 0000: 00000003 00000000 00000000 0001 03 19007459\n\
