@@ -136,12 +136,14 @@ fn every_harm_is_done_for_real_and_seen() {
 }
 
 #[test]
-fn every_harm_that_a_control_is_convicted_of_is_in_the_table() {
+fn every_control_is_convicted_by_name_and_known_to_readers() {
+    let readme = fs::read_to_string(workspace().join("scenarios/README.md")).unwrap();
     for path in controls() {
         let (expect, stem) = (expect(&path), path.file_stem().unwrap().to_str().unwrap());
         let convicted = expect.verdict == Ending::Fail;
         let charged = !expect.harm.is_empty() || !expect.checks.is_empty();
         assert_eq!(convicted, charged, "{stem} must be convicted of something by name");
+        assert!(readme.contains(&format!("`{stem}`")), "scenarios/README.md does not name {stem}");
     }
 }
 

@@ -16,8 +16,8 @@ pub(crate) enum Fault {
     /// The old generation accepts for ever, beside the new one. Each has a TCP queue of
     /// its own, by SO_REUSEPORT, so that both get their share.
     ServeOn,
-    /// Each generation has a TCP queue of its own, by SO_REUSEPORT. The old one's is
-    /// closed with whoever waits in it.
+    /// Each generation has a TCP queue of its own, by SO_REUSEPORT. The old one accepts
+    /// nobody for a pause, and then closes its queue with whoever waits in it.
     OwnQueue,
     /// The same, but the old generation empties its queue before it closes it.
     DrainedQueue,

@@ -130,6 +130,7 @@ async fn retire(arguments: &Arguments, clients: Clients, doors: Doors) -> io::Re
     match arguments.fault {
         Some(Fault::KillOld) => raise(Signal::SIGKILL)?,
         Some(Fault::ServeOn) => return Err(clients.let_in(&doors).await),
+        Some(Fault::OwnQueue) => sleep(arguments.pause()).await,
         Some(Fault::DrainedQueue) => doors.empty(&clients)?,
         Some(Fault::StalePath) => {
             doors.refuse_by_unix()?;
