@@ -63,10 +63,13 @@ fn every_scenario_loads_without_a_warning() {
             if path.extension().is_some_and(|extension| extension == "toml") {
                 let (plan, lints) = Plan::load(&path, None).unwrap_or_else(|e| panic!("{e}"));
                 let stem = path.file_stem().unwrap().to_str().unwrap();
-                // That one is what the warning is about.
-                let warned = lints.iter().any(|lint| matches!(lint, Lint::TooWeak { .. }));
-                assert_eq!(warned, stem == "too-weak", "{}: {lints:?}", path.display());
-                assert_eq!(lints.len(), usize::from(warned), "{}: {lints:?}", path.display());
+                let weak = |lint: &&Lint| matches!(lint, Lint::TooWeak { .. });
+                let (weak, others): (Vec<_>, Vec<_>) = lints.iter().partition(weak);
+                assert!(others.is_empty(), "{}: {others:?}", path.display());
+                // A control may be about something else than a lost queue.
+                let control = path.parent().unwrap().ends_with("controls");
+                assert!(weak.is_empty() || control, "{}: {weak:?}", path.display());
+                assert!(!weak.is_empty() || stem != "too-weak", "it is what the warning is about");
                 assert!(plan.name.ends_with(stem), "{}", path.display());
                 seen += 1;
             }
@@ -116,7 +119,7 @@ fn the_storm_says_what_it_proves() {
     let lifetime = Duration::from_secs(2);
     assert_eq!(plan.loads[1].kind, LoadKind::KeepAlive { connections: 32, lifetime });
     assert_eq!(plan.network.sysctl.len(), 2);
-    let control = scenario("controls/reuseport.toml");
+    let control = scenario("controls/stop-start.toml");
     assert_eq!(control.target.trigger.to, Addressee::Main);
     assert_eq!(control.target.ledger, None);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::schedule::{Schedule, Wanted};
 use crate::scenario::Plan;
+use crate::scenario::plan::LoadKind;
 
 /// An operation that a run intends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub fn intended(plan: &Plan) -> impl Iterator<Item = Intended<'_>> {
     let mut heads: Vec<(Wanted, &str, Schedule)> = plan
         .loads
         .iter()
+        // Those that are held in silence follow no schedule once they are open.
+        .filter(|load| !matches!(load.kind, LoadKind::Idle { .. }))
         .filter_map(|load| {
             let mut schedule = Schedule::new(plan.seed, load);
             Some((schedule.next()?, load.name.as_str(), schedule))

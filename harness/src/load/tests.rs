@@ -18,6 +18,7 @@ mod full_rate;
 mod populations;
 mod records;
 mod datagrams;
+mod resets;
 
 use server::{Manner, serve};
 

@@ -111,6 +111,10 @@ impl Subject {
     pub fn refresh(&mut self) {
         self.discover();
         self.notice();
+        if self.alive() == 0 {
+            // The last may have started its successor between the two looks.
+            self.discover();
+        }
     }
 
     /// Sends `signal` to a process that was seen and is not gone.
