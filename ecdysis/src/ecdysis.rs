@@ -423,9 +423,10 @@ impl fmt::Debug for Ecdysis {
 mod tests {
     use std::fs::File;
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
     use std::sync::atomic::{AtomicI32, Ordering};
+    use std::sync::mpsc;
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     use nix::sys::signal::{SigSet, Signal};
@@ -546,13 +547,41 @@ mod tests {
         (ecdysis, before, socket)
     }
 
+    /// What is claimed in the instant in which `ecdysis` begins to serve, however
+    /// busy the machine is.
+    fn claimed_at_once(mut ecdysis: Ecdysis, address: SocketAddr) -> Option<TcpListener> {
+        let (claim, claimed) = mpsc::channel();
+        let registry = ecdysis.registry.clone();
+        ecdysis.on_phase(move |phase| {
+            if phase == Phase::Serving {
+                let claimed = registry.claim(&SocketKey::tcp(address)).unwrap();
+                claim.send(claimed.map(|(fd, _)| fd.into())).unwrap();
+            }
+        });
+        ecdysis.ready().unwrap();
+        claimed.recv().unwrap()
+    }
+
     #[test]
     fn what_is_asked_for_right_after_being_ready_is_passed_on_all_the_same() {
-        let (mut ecdysis, before, socket) = hurried_successor();
-        ecdysis.ready().unwrap();
-        // It could not be bound anew.
-        drop(ecdysis.listen_tcp(socket.local_addr().unwrap()).unwrap());
+        let (ecdysis, before, socket) = hurried_successor();
+        claimed_at_once(ecdysis, socket.local_addr().unwrap()).unwrap();
         assert_eq!(before.hears(), [READY_OURS, &b"N\0\0W\0\0"[..]].concat());
+    }
+
+    /// Its queue was reset: it was taken for one that the predecessor empties.
+    #[test]
+    fn what_is_asked_for_late_is_had_from_a_predecessor_that_is_gone_as_well() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let number = passed_on(socket.into());
+        let key = SocketKey::tcp(address);
+        let (ecdysis, before) = successor(vec![Passed::new(number, key)]);
+        drop(before);
+        let claimed = claimed_at_once(ecdysis, address).unwrap();
+        let (_connection, from) = claimed.accept().unwrap();
+        assert_eq!(from, client.local_addr().unwrap());
     }
 
     #[test]

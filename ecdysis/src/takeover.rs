@@ -111,6 +111,10 @@ impl Join {
             heard = Heard::Initialised;
         }
         loop {
+            if heard == Heard::Gone {
+                // It has not said that it lets go, and so has made nothing deaf.
+                self.registry.tell_nobody();
+            }
             for act in joining.handle(heard) {
                 match act {
                     Act::SayReady => {
