@@ -384,8 +384,10 @@ impl Ecdysis {
         thread::Builder::new().name("ecdysis-join".to_owned()).spawn(move || {
             let then = join.run();
             done.set();
-            ancestors::bound(&ancestors, most);
-            settled(then);
+            if let Some(then) = then {
+                ancestors::bound(&ancestors, most);
+                settled(then);
+            }
         })?;
         Ok(())
     }
@@ -483,13 +485,18 @@ mod tests {
     /// If it were, a predecessor that has just said *go* would not serve again.
     #[test]
     fn the_stop_of_one_that_has_not_heard_go_is_none_of_the_service() {
-        let (ecdysis, before) = successor(vec![]);
-        ecdysis.start(|_| {}).unwrap();
+        let (mut ecdysis, mut before) = successor(vec![]);
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("pid");
+        ecdysis.set_pid_file(&pid_file);
+        ecdysis.start(|_| panic!("it is never settled")).unwrap();
         ecdysis.quit();
         assert_eq!(ecdysis.phase(), Phase::Draining);
-        drop(before.words);
-        let before = Before { words: File::open("/dev/null").unwrap(), ..before };
-        assert_eq!(before.hears(), READY_OURS);
+        // As it was under way; the process may take its time to end.
+        before.says(&[Word::Go, Word::Settled(Then::Serve)]);
+        assert_eq!(before.hears(), [READY_OURS, &b"D"[..]].concat());
+        assert_eq!(ecdysis.phase(), Phase::Draining);
+        assert!(!pid_file.exists());
     }
 
     #[test]

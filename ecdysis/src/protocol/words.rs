@@ -10,6 +10,7 @@
 //! S       it was told to stop: its end will be no failure, and must not be undone
 //! N u16   it does not want the descriptor with this place in the manifest
 //! W u16   it wants that descriptor after all
+//! D       it was told to stop before it heard *go*, and accepts nothing
 //! ```
 //!
 //! It closes the pipe when it has heard that it is settled. One that runs the
@@ -72,6 +73,8 @@ pub(crate) const READY_OURS: &[u8; 4] = b"OKe\x01";
 pub(crate) enum Later {
     /// It was told to stop.
     Stopping,
+    /// It was told to stop before it heard *go*, and accepts nothing.
+    Declined,
     /// Whether it wants the descriptor in this place of the manifest.
     Wants {
         /// The place, from 0.
@@ -86,6 +89,7 @@ impl Later {
     pub(crate) fn bytes(self) -> Vec<u8> {
         match self {
             Self::Stopping => vec![b'S'],
+            Self::Declined => vec![b'D'],
             Self::Wants { place, wanted } => {
                 let [low, high] = place.to_le_bytes();
                 vec![if wanted { b'W' } else { b'N' }, low, high]
