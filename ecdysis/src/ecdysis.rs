@@ -229,15 +229,11 @@ impl Ecdysis {
     /// what [`Self::new`] has met. The predecessor serves on; the right thing is
     /// to end.
     pub fn ready(&mut self) -> io::Result<()> {
-        // One that was stopped before it was ready must not be waited for: the
-        // predecessor serves, and sees it end.
-        if self.is_ready || matches!(self.phase(), Phase::Draining | Phase::Stopping) {
+        if self.is_ready {
             return Ok(());
         }
-        let settled = Arc::clone(&self.settled);
         let course = self.course()?;
         self.start(move |then| {
-            settled.set();
             // What the predecessor was asked while it could not do it.
             match then {
                 Then::Serve => {}
@@ -323,6 +319,12 @@ impl Ecdysis {
         self.requests.as_ref().is_some_and(|requests| requests.ask(what))
     }
 
+    /// Whether a stop was asked for that is for this process to make.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn is_stop_asked(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.is_stop_asked())
+    }
+
     /// Why nothing can be done here, if that is so.
     pub(crate) fn sound(&self) -> io::Result<()> {
         match &self.broken {
@@ -357,9 +359,14 @@ impl Ecdysis {
 
     /// Says that this process has initialised. Where there is a predecessor,
     /// the accept gate opens when that has stopped accepting, or is gone.
-    /// `settled` is called, once, when this process may be upgraded in turn.
+    /// `settled` is called, once, when this process may be upgraded in turn. One that
+    /// was stopped before says nothing, and never may.
     pub(crate) fn start(&self, settled: impl FnOnce(Then) + Send + 'static) -> io::Result<()> {
         self.sound()?;
+        // It must not be waited for: the predecessor serves, and sees it end.
+        if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
+            return Ok(());
+        }
         // What can fail comes before anybody else is concerned.
         let pid_file = self.pid_file.as_ref();
         let pid_file = pid_file.map(|file| file.prepare(std::process::id())).transpose()?;
@@ -515,6 +522,7 @@ mod tests {
     fn one_that_is_stopped_before_it_is_ready_never_says_so() {
         let (mut ecdysis, before) = successor(vec![]);
         ecdysis.quit();
+        ecdysis.start(|_| panic!("it is never settled")).unwrap();
         ecdysis.ready().unwrap();
         let stopping = ecdysis.upgrade().unwrap_err();
         assert_eq!(stopping.kind(), &UpgradeErrorKind::Stopping);
