@@ -31,6 +31,8 @@ struct Asked {
     stop: bool,
     /// This process has been succeeded: nothing more can be passed on.
     succeeded: bool,
+    /// An upgrade was asked for and could not be passed on.
+    lost: bool,
 }
 
 impl Requests {
@@ -127,6 +129,16 @@ impl Requests {
         };
         let untold = std::mem::take(&mut asked.untold).into_iter();
         untold.filter_map(Seen::asks).max_by_key(rank)
+    }
+
+    /// An upgrade that was asked for could not be passed on.
+    pub(crate) fn lose(&self) {
+        self.lock().lost = true;
+    }
+
+    /// Whether an upgrade that somebody waits for may have been lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lock().lost
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {
