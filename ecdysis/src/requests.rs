@@ -121,14 +121,7 @@ impl Requests {
     pub(crate) fn succeed(&self) -> Option<Then> {
         let mut asked = self.lock();
         asked.succeeded = true;
-        let rank = |then: &Then| match then {
-            Then::Serve => 0,
-            Then::Upgrade => 1,
-            Then::PartialStop => 2,
-            Then::Stop => 3,
-        };
-        let untold = std::mem::take(&mut asked.untold).into_iter();
-        untold.filter_map(Seen::asks).max_by_key(rank)
+        std::mem::take(&mut asked.untold).into_iter().filter_map(Seen::asks).max()
     }
 
     /// An upgrade that was asked for could not be passed on.

@@ -250,9 +250,9 @@ impl Leaving {
         }
     }
 
-    /// Keeps what is asked: a stop outweighs an upgrade.
+    /// Keeps what is asked, if nothing outweighs it.
     fn ask(&mut self, then: Then) {
-        if then != Then::Upgrade || !matches!(self.then, Then::Stop | Then::PartialStop) {
+        if then >= self.then {
             self.then = then;
             self.owed = true;
         }

@@ -314,6 +314,7 @@ fn what_is_asked_too_late_for_words_is_owed() {
     assert_eq!(world.leaving.owes(), None);
     world.see(Seen::AskedStop { partial: false });
     world.see(Seen::AskedUpgrade);
+    world.see(Seen::AskedStop { partial: true });
     world.see(Seen::Closed);
     assert_eq!((world.verdict, world.leaving.owes()), (Some(Verdict::Completed), Some(Then::Stop)));
 }

@@ -27,17 +27,18 @@ pub(crate) enum Word {
     Settled(Then),
 }
 
-/// What was asked of the predecessor when it could not do it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was asked of the predecessor when it could not do it any more. What
+/// outweighs the rest comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Then {
     /// Nothing.
     Serve,
     /// Another upgrade.
     Upgrade,
-    /// A full stop.
-    Stop,
     /// A partial stop.
     PartialStop,
+    /// A full stop.
+    Stop,
 }
 
 impl Word {

@@ -203,7 +203,10 @@ impl Upgrader {
             Some(running) => {
                 let partial = wish == Wish::PartialStop;
                 if self.process.ecdysis.ask(Seen::AskedStop { partial }) {
-                    running.stop = Some((wish, reason));
+                    // A full stop is not made partial by what comes after it.
+                    if !matches!(running.stop, Some((Wish::Stop, _))) {
+                        running.stop = Some((wish, reason));
+                    }
                 } else {
                     // It has just been succeeded, and only its drain is left.
                     self.process.connections().hurry();
@@ -436,5 +439,28 @@ mod tests {
             let left = leave.await;
             assert!(matches!(left, Ok((ExitMode::FullStop, _))), "{left:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_full_stop_stays_one_whatever_is_asked_after_it() {
+        let mut builder = TokioEcdysisBuilder::new(SignalKind::user_defined2()).unwrap();
+        builder.program_mut().path("/bin/sh").arguments(["-c", "exec sleep 1000"]);
+        let asks = builder.asks.clone();
+        let (begin, begun) = oneshot::channel();
+        let begin = std::sync::Mutex::new(Some(begin));
+        builder.set_state(1, Duration::from_mins(1), move || {
+            begin.lock().unwrap().take().unwrap().send(()).unwrap();
+            Ok(Vec::new())
+        });
+        let (process, leave) = builder.ready().unwrap();
+        let stop = async {
+            begun.await.unwrap();
+            for wish in [Wish::Stop, Wish::PartialStop] {
+                asks.send(Asked::by_call(wish, None)).unwrap();
+            }
+        };
+        let (report, left, ()) = tokio::join!(process.upgrade(), leave, stop);
+        assert_eq!(report.outcome.unwrap_err().kind(), &UpgradeErrorKind::Stopped);
+        assert!(matches!(left, Ok((ExitMode::FullStop, _))), "{left:?}");
     }
 }
