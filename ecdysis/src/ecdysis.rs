@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -399,6 +400,11 @@ impl Ecdysis {
         Ok(())
     }
 }
+
+// Hooks and the maker of the state may be anything; but a panic of theirs ends where
+// they are called, and what a lock guards is whole whenever anybody may panic.
+impl UnwindSafe for Ecdysis {}
+impl RefUnwindSafe for Ecdysis {}
 
 /// A process that stops has done with its PID file when it has done with this.
 impl Drop for Ecdysis {
