@@ -39,8 +39,9 @@ pub enum UpgradeErrorKind {
     /// The successor wrote something to its ready pipe that is no readiness,
     /// and was killed.
     Garbage,
-    /// The successor ended while on probation: it had begun to serve, but this
-    /// process had kept the sockets and serves again.
+    /// The successor ended while on probation, or was told to stop just before it
+    /// would have begun to serve, and was killed. This process had kept the sockets
+    /// and serves again.
     RolledBack(ExitStatus),
     /// A stop was asked for while the successor started; it was killed.
     Stopped,
