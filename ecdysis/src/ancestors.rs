@@ -1,11 +1,11 @@
 //! The generations before this one that have not ended yet.
 
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
 use crate::manifest::Ancestor;
 use crate::sys::child;
+use crate::sys::stat::Stat;
 
 /// This process, as its successors will know it. `signal` makes it end its
 /// drain at once.
@@ -56,19 +56,14 @@ fn end(ancestor: &Ancestor) -> io::Result<()> {
     child::send_signal(pidfd.as_fd(), ancestor.signal)
 }
 
-/// When a process was started: the 22nd field of proc_pid_stat(5). The second,
-/// the name, is in parentheses and may hold anything; cut to 15 bytes, it need not
-/// be UTF-8 even where the program's name is. A zombie has ended.
+/// When a process was started; one that has ended is not found.
 fn started(pid: u32) -> io::Result<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    let stat = String::from_utf8_lossy(&stat);
-    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).unwrap_or_default();
-    let mut fields = fields.split(' ');
-    let (state, rest) = (fields.next(), fields.nth(18));
-    if matches!(state, Some("Z" | "X")) {
+    let stat = Stat::of(pid)?;
+    if stat.has_ended() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    rest.and_then(|field| field.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let started = stat.field(22).and_then(|field| field.parse().ok());
+    started.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -229,15 +230,11 @@ impl Ecdysis {
     /// what [`Self::new`] has met. The predecessor serves on; the right thing is
     /// to end.
     pub fn ready(&mut self) -> io::Result<()> {
-        // One that was stopped before it was ready must not be waited for: the
-        // predecessor serves, and sees it end.
-        if self.is_ready || matches!(self.phase(), Phase::Draining | Phase::Stopping) {
+        if self.is_ready {
             return Ok(());
         }
-        let settled = Arc::clone(&self.settled);
         let course = self.course()?;
         self.start(move |then| {
-            settled.set();
             // What the predecessor was asked while it could not do it.
             match then {
                 Then::Serve => {}
@@ -323,6 +320,12 @@ impl Ecdysis {
         self.requests.as_ref().is_some_and(|requests| requests.ask(what))
     }
 
+    /// Whether a stop was asked for that is for this process to make.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn is_stop_asked(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.is_stop_asked())
+    }
+
     /// Why nothing can be done here, if that is so.
     pub(crate) fn sound(&self) -> io::Result<()> {
         match &self.broken {
@@ -357,9 +360,14 @@ impl Ecdysis {
 
     /// Says that this process has initialised. Where there is a predecessor,
     /// the accept gate opens when that has stopped accepting, or is gone.
-    /// `settled` is called, once, when this process may be upgraded in turn.
+    /// `settled` is called, once, when this process may be upgraded in turn. One that
+    /// was stopped before says nothing, and never may.
     pub(crate) fn start(&self, settled: impl FnOnce(Then) + Send + 'static) -> io::Result<()> {
         self.sound()?;
+        // It must not be waited for: the predecessor serves, and sees it end.
+        if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
+            return Ok(());
+        }
         // What can fail comes before anybody else is concerned.
         let pid_file = self.pid_file.as_ref();
         let pid_file = pid_file.map(|file| file.prepare(std::process::id())).transpose()?;
@@ -384,12 +392,19 @@ impl Ecdysis {
         thread::Builder::new().name("ecdysis-join".to_owned()).spawn(move || {
             let then = join.run();
             done.set();
-            ancestors::bound(&ancestors, most);
-            settled(then);
+            if let Some(then) = then {
+                ancestors::bound(&ancestors, most);
+                settled(then);
+            }
         })?;
         Ok(())
     }
 }
+
+// Hooks and the maker of the state may be anything; but a panic of theirs ends where
+// they are called, and what a lock guards is whole whenever anybody may panic.
+impl UnwindSafe for Ecdysis {}
+impl RefUnwindSafe for Ecdysis {}
 
 /// A process that stops has done with its PID file when it has done with this.
 impl Drop for Ecdysis {
@@ -423,9 +438,10 @@ impl fmt::Debug for Ecdysis {
 mod tests {
     use std::fs::File;
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
     use std::sync::atomic::{AtomicI32, Ordering};
+    use std::sync::mpsc;
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     use nix::sys::signal::{SigSet, Signal};
@@ -482,13 +498,18 @@ mod tests {
     /// If it were, a predecessor that has just said *go* would not serve again.
     #[test]
     fn the_stop_of_one_that_has_not_heard_go_is_none_of_the_service() {
-        let (ecdysis, before) = successor(vec![]);
-        ecdysis.start(|_| {}).unwrap();
+        let (mut ecdysis, mut before) = successor(vec![]);
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("pid");
+        ecdysis.set_pid_file(&pid_file);
+        ecdysis.start(|_| panic!("it is never settled")).unwrap();
         ecdysis.quit();
         assert_eq!(ecdysis.phase(), Phase::Draining);
-        drop(before.words);
-        let before = Before { words: File::open("/dev/null").unwrap(), ..before };
-        assert_eq!(before.hears(), READY_OURS);
+        // As it was under way; the process may take its time to end.
+        before.says(&[Word::Go, Word::Settled(Then::Serve)]);
+        assert_eq!(before.hears(), [READY_OURS, &b"D"[..]].concat());
+        assert_eq!(ecdysis.phase(), Phase::Draining);
+        assert!(!pid_file.exists());
     }
 
     #[test]
@@ -507,6 +528,7 @@ mod tests {
     fn one_that_is_stopped_before_it_is_ready_never_says_so() {
         let (mut ecdysis, before) = successor(vec![]);
         ecdysis.quit();
+        ecdysis.start(|_| panic!("it is never settled")).unwrap();
         ecdysis.ready().unwrap();
         let stopping = ecdysis.upgrade().unwrap_err();
         assert_eq!(stopping.kind(), &UpgradeErrorKind::Stopping);
@@ -546,13 +568,41 @@ mod tests {
         (ecdysis, before, socket)
     }
 
+    /// What is claimed in the instant in which `ecdysis` begins to serve, however
+    /// busy the machine is.
+    fn claimed_at_once(mut ecdysis: Ecdysis, address: SocketAddr) -> Option<TcpListener> {
+        let (claim, claimed) = mpsc::channel();
+        let registry = ecdysis.registry.clone();
+        ecdysis.on_phase(move |phase| {
+            if phase == Phase::Serving {
+                let claimed = registry.claim(&SocketKey::tcp(address)).unwrap();
+                claim.send(claimed.map(|(fd, _)| fd.into())).unwrap();
+            }
+        });
+        ecdysis.ready().unwrap();
+        claimed.recv().unwrap()
+    }
+
     #[test]
     fn what_is_asked_for_right_after_being_ready_is_passed_on_all_the_same() {
-        let (mut ecdysis, before, socket) = hurried_successor();
-        ecdysis.ready().unwrap();
-        // It could not be bound anew.
-        drop(ecdysis.listen_tcp(socket.local_addr().unwrap()).unwrap());
+        let (ecdysis, before, socket) = hurried_successor();
+        claimed_at_once(ecdysis, socket.local_addr().unwrap()).unwrap();
         assert_eq!(before.hears(), [READY_OURS, &b"N\0\0W\0\0"[..]].concat());
+    }
+
+    /// Its queue was reset: it was taken for one that the predecessor empties.
+    #[test]
+    fn what_is_asked_for_late_is_had_from_a_predecessor_that_is_gone_as_well() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let number = passed_on(socket.into());
+        let key = SocketKey::tcp(address);
+        let (ecdysis, before) = successor(vec![Passed::new(number, key)]);
+        drop(before);
+        let claimed = claimed_at_once(ecdysis, address).unwrap();
+        let (_connection, from) = claimed.accept().unwrap();
+        assert_eq!(from, client.local_addr().unwrap());
     }
 
     #[test]

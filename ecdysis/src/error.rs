@@ -10,8 +10,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why an upgrade did not happen. Whatever the kind, the process that reports
-/// it serves on.
+/// Why an upgrade did not happen. The process that reports it serves on, unless the
+/// kind says that it has been succeeded, or stops.
 #[derive(Clone, Debug)]
 pub struct UpgradeError {
     kind: UpgradeErrorKind,
@@ -39,8 +39,9 @@ pub enum UpgradeErrorKind {
     /// The successor wrote something to its ready pipe that is no readiness,
     /// and was killed.
     Garbage,
-    /// The successor ended while on probation: it had begun to serve, but this
-    /// process had kept the sockets and serves again.
+    /// The successor ended while on probation, or was told to stop just before it
+    /// would have begun to serve, and was killed. This process had kept the sockets
+    /// and serves again.
     RolledBack(ExitStatus),
     /// A stop was asked for while the successor started; it was killed.
     Stopped,
@@ -52,7 +53,8 @@ pub enum UpgradeErrorKind {
     /// Another upgrade was under way and has completed. The request was passed
     /// on to the generation that serves now.
     PassedOn,
-    /// This process has been succeeded: it is not the one to upgrade any more.
+    /// This process has been succeeded: it is not the one to upgrade any more, and has
+    /// not passed the request on. Ask the generation that serves now.
     Succeeded,
     /// This process stops.
     Stopping,

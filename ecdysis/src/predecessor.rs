@@ -36,7 +36,8 @@ pub(crate) struct Predecessor {
     words: OwnedFd,
     ready: Arc<OwnedFd>,
     /// Tells its death even if somebody else still holds its end of the pipe.
-    /// `None`: it is not our parent, and the pipe must do.
+    /// `None`: it is neither our parent nor a child of our parent's, and the pipe
+    /// must do.
     alive: Option<OwnedFd>,
     dialect: Dialect,
     unheard: Vec<u8>,
@@ -68,8 +69,8 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
     let alive = match handoff.binding {
-        Some(binding) => child::watch_parent(binding.predecessor)?,
-        None => child::watch_parent(nix::unistd::getppid().as_raw().unsigned_abs())?,
+        Some(binding) => child::watch_starter(binding.predecessor)?,
+        None => child::watch_starter(nix::unistd::getppid().as_raw().unsigned_abs())?,
     };
     let mut predecessor = Predecessor {
         words,

@@ -187,6 +187,12 @@ impl Registry {
         sockets.inherited.iter().map(|(place, _)| *place).collect()
     }
 
+    /// Nobody has to be told any more, and nobody empties what is not claimed: there
+    /// is no predecessor.
+    pub(crate) fn tell_nobody(&self) {
+        self.lock().tell = None;
+    }
+
     /// Whether there is anything that can still be claimed.
     pub(crate) fn has_unclaimed(&self) -> bool {
         !self.lock().inherited.is_empty()

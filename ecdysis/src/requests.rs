@@ -31,6 +31,8 @@ struct Asked {
     stop: bool,
     /// This process has been succeeded: nothing more can be passed on.
     succeeded: bool,
+    /// An upgrade was asked for and could not be passed on.
+    lost: bool,
 }
 
 impl Requests {
@@ -119,14 +121,17 @@ impl Requests {
     pub(crate) fn succeed(&self) -> Option<Then> {
         let mut asked = self.lock();
         asked.succeeded = true;
-        let rank = |then: &Then| match then {
-            Then::Serve => 0,
-            Then::Upgrade => 1,
-            Then::PartialStop => 2,
-            Then::Stop => 3,
-        };
-        let untold = std::mem::take(&mut asked.untold).into_iter();
-        untold.filter_map(Seen::asks).max_by_key(rank)
+        std::mem::take(&mut asked.untold).into_iter().filter_map(Seen::asks).max()
+    }
+
+    /// An upgrade that was asked for could not be passed on.
+    pub(crate) fn lose(&self) {
+        self.lock().lost = true;
+    }
+
+    /// Whether an upgrade that somebody waits for may have been lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lock().lost
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {

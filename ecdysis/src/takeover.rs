@@ -96,10 +96,11 @@ impl Join {
             .disclaim(move |place| published || tell.say(&[Later::Wants { place, wanted: true }]))
     }
 
-    /// Returns when this process is settled. No error can stop it: a
-    /// predecessor that cannot be heard is one that is gone, and we hold its
-    /// sockets.
-    pub(crate) fn run(mut self) -> Then {
+    /// Returns when this process is settled, with what is still to be done. No error
+    /// can stop it: a predecessor that cannot be heard is one that is gone, and we
+    /// hold its sockets. `None`: this process was told to stop before it heard *go*,
+    /// and is none of the service.
+    pub(crate) fn run(mut self) -> Option<Then> {
         let gone = |error: io::Error| {
             tracing::error!(%error, "cannot hear the predecessor, carrying on without it");
             Heard::Gone
@@ -111,6 +112,10 @@ impl Join {
             heard = Heard::Initialised;
         }
         loop {
+            if heard == Heard::Gone {
+                // It has not said that it lets go, and so has made nothing deaf.
+                self.registry.tell_nobody();
+            }
             for act in joining.handle(heard) {
                 match act {
                     Act::SayReady => {
@@ -118,10 +123,15 @@ impl Join {
                             tracing::error!(%error, "cannot tell the predecessor that we are ready");
                         }
                     }
-                    Act::Accept => self.accept(),
+                    Act::Accept => {
+                        if !self.accept() {
+                            self.predecessor.tell().say(&[Later::Declined]);
+                            return None;
+                        }
+                    }
                     Act::Settle(then) => {
                         self.settle(then);
-                        return then;
+                        return Some(then);
                     }
                 }
             }
@@ -155,11 +165,15 @@ impl Join {
         }
     }
 
-    fn accept(&mut self) {
+    /// False: it was told to stop meanwhile.
+    fn accept(&mut self) -> bool {
+        if self.watch.phase() != Phase::Starting {
+            return false;
+        }
         self.accepts = Some(now());
         self.registry.set_tenure(Tenure::Probation);
         self.registry.assert_flags();
         commit(self.pid_file.take());
-        self.watch.advance(Phase::Starting, Phase::Serving);
+        self.watch.advance(Phase::Starting, Phase::Serving)
     }
 }

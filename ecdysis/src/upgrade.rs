@@ -125,7 +125,9 @@ pub(crate) fn run(course: &Course, environment: Vec<(OsString, OsString)>) -> Up
     let report = match course.watch.phase() {
         _ if course.requests.is_stop_asked() => course.refuse(UpgradeErrorKind::Stopping),
         Phase::Serving => make(course, environment),
-        Phase::Draining | Phase::HandingOff if waited => course.refuse(UpgradeErrorKind::PassedOn),
+        Phase::Draining | Phase::HandingOff if waited && !course.requests.has_lost() => {
+            course.refuse(UpgradeErrorKind::PassedOn)
+        }
         Phase::Draining | Phase::HandingOff => course.refuse(UpgradeErrorKind::Succeeded),
         Phase::Stopping | Phase::Starting => course.refuse(UpgradeErrorKind::Stopping),
     };
@@ -314,9 +316,12 @@ impl Course {
     fn pass_on(&self, then: Option<Then>, successor: &Successor) {
         let Some(then) = then else { return };
         match self.signals.asking(then).map(|signal| successor.signal(signal)) {
-            Some(Ok(())) => {}
+            Some(Ok(())) => return,
             Some(Err(error)) => tracing::error!(%error, ?then, "cannot pass a request on"),
             None => tracing::error!(?then, "a request is lost: no signal stands for it"),
+        }
+        if then == Then::Upgrade {
+            self.requests.lose();
         }
     }
 
@@ -475,8 +480,10 @@ mod tests {
     use std::thread;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::signal::{Signal, kill};
     use nix::sys::stat::Mode;
-    use nix::unistd::mkfifo;
+    use nix::sys::wait::waitpid;
+    use nix::unistd::{Pid, mkfifo};
     use tempfile::TempDir;
 
     use super::*;
@@ -570,6 +577,41 @@ mod tests {
         assert_eq!(ecdysis.phase(), Phase::Draining);
         assert_eq!(says.hear(), "stopped\n");
         assert!(!course.requests.ask(STOP), "what comes now is not passed on any more");
+    }
+
+    /// Everybody was told that he had been passed on.
+    #[test]
+    fn who_asks_for_an_upgrade_too_late_for_words_is_told_what_becomes_of_it() {
+        for signals in [vec![], vec![libc::SIGUSR1]] {
+            let (mut ecdysis, says) = before_one_that_says();
+            ecdysis.signals.upgrade = signals.clone();
+            let (decide, decided) = mpsc::channel();
+            let requests = Arc::clone(ecdysis.requests.as_ref().unwrap());
+            ecdysis.on_upgrade(move |report| {
+                if report.outcome.is_ok() {
+                    decide.send(()).unwrap();
+                    // Until somebody waits.
+                    let mut polled = [PollFd::new(requests.wake(), PollFlags::POLLIN)];
+                    poll(&mut polled, PollTimeout::from(60_000_u16)).unwrap();
+                }
+            });
+            let (report, late) = thread::scope(|scope| {
+                let first = scope.spawn(|| ecdysis.upgrade_reported());
+                decided.recv().unwrap();
+                let late = ecdysis.upgrade().unwrap_err();
+                (first.join().unwrap(), late)
+            });
+            report.outcome.unwrap();
+            let successor = Pid::from_raw(report.successor.unwrap().cast_signed());
+            if signals.is_empty() {
+                assert_eq!(late.kind(), &UpgradeErrorKind::Succeeded);
+                kill(successor, Signal::SIGTERM).unwrap();
+            } else {
+                assert_eq!(late.kind(), &UpgradeErrorKind::PassedOn);
+            }
+            assert_eq!(says.hear(), "stopped\n");
+            waitpid(successor, None).unwrap();
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ type Build<T> = fn(Socket, SocketAddr) -> io::Result<T>;
 
 fn ordinary<T: Send + Sync + Unpin + 'static>() {}
 
+fn outlives_a_panic<T: std::panic::UnwindSafe>() {}
+
 /// What may be done with the outcome of an upgrade, whose error has no name there.
 fn shown<E: std::fmt::Display + Send + Sync + Unpin + 'static + From<io::Error>>(
     _: fn(&Ecdysis) -> Result<(), E>,
@@ -24,6 +26,8 @@ fn shown<E: std::fmt::Display + Send + Sync + Unpin + 'static + From<io::Error>>
 #[test]
 fn the_face_without_a_runtime_is_as_published() {
     ordinary::<Ecdysis>();
+    outlives_a_panic::<Ecdysis>();
+    outlives_a_panic::<&Ecdysis>();
     let _: [fn() -> Ecdysis; 2] = [Ecdysis::new, Ecdysis::default];
     let _: fn(&Ecdysis) -> bool = Ecdysis::is_child;
     let _: fn(&mut Ecdysis, String) = Ecdysis::set_pid_file::<String>;
@@ -148,6 +152,7 @@ mod on_tokio {
     fn the_sockets_are_as_published() {
         use StopOnShutdown as Stop;
         ordinary::<TokioEcdysis>();
+        outlives_a_panic::<TokioEcdysis>();
         let _: fn(Shared<'_>) -> bool = TokioEcdysis::is_child;
         let _: fn(Shared<'_>) -> &Ecdysis = TokioEcdysis::std_ecdysis;
         let _: fn(

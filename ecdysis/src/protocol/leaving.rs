@@ -211,7 +211,8 @@ impl Leaving {
                 self.ask(Then::Upgrade);
                 Vec::new()
             }
-            Seen::Died => self.roll_back(),
+            // Of one that has declined nothing is lost, however it ends.
+            Seen::Died | Seen::Later(Later::Declined) => self.roll_back(),
             // The successor has connections by now; killing it would hurt
             // them. It is told to stop as it would have been asked to.
             Seen::AskedStop { partial } => {
@@ -243,14 +244,15 @@ impl Leaving {
                 Vec::new()
             }
             // We still have the sockets.
+            Seen::Later(Later::Declined) => self.roll_back(),
             Seen::Died if !self.stopping => self.roll_back(),
             Seen::Closed | Seen::Died | Seen::Deadline => self.complete(),
         }
     }
 
-    /// Keeps what is asked: a stop outweighs an upgrade.
+    /// Keeps what is asked, if nothing outweighs it.
     fn ask(&mut self, then: Then) {
-        if then != Then::Upgrade || !matches!(self.then, Then::Stop | Then::PartialStop) {
+        if then >= self.then {
             self.then = then;
             self.owed = true;
         }

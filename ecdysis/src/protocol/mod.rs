@@ -13,6 +13,9 @@
 //!                 ─────────── (closes) ───────►  may be upgraded
 //! ```
 //!
+//! A successor that was told to stop before it hears *go* declines instead, and the
+//! predecessor accepts again.
+//!
 //! A predecessor that leads connections past members of a group while it empties
 //! them closes its pipe only after that: a generation that joined the group
 //! earlier would lead them there again.

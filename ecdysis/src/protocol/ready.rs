@@ -66,6 +66,7 @@ impl Listener {
     fn later(&self) -> Option<(Option<Seen>, usize)> {
         Some(match *self.unread.first()? {
             b'S' => (Some(Seen::Later(Later::Stopping)), 1),
+            b'D' => (Some(Seen::Later(Later::Declined)), 1),
             letter @ (b'N' | b'W') => {
                 let place = u16::from_le_bytes([*self.unread.get(1)?, *self.unread.get(2)?]);
                 (Some(Seen::Later(Later::Wants { place, wanted: letter == b'W' })), 3)
@@ -124,6 +125,7 @@ mod tests {
     fn later() -> impl Strategy<Value = Later> {
         prop_oneof![
             Just(Later::Stopping),
+            Just(Later::Declined),
             any::<(u16, bool)>().prop_map(|(place, wanted)| Later::Wants { place, wanted }),
         ]
     }

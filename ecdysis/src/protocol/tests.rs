@@ -32,7 +32,8 @@ enum Step {
     Garbage,
     /// The successor closes its ready pipe.
     Close,
-    /// The successor, if it serves, is told to stop.
+    /// The successor is told to stop: one that serves ends, one that does not yet
+    /// says so when it should.
     StopSuccessor,
 }
 
@@ -68,6 +69,7 @@ struct World {
     stop_asked: bool,
     upgrade_asked: bool,
     new_stopped: bool,
+    new_declines: bool,
 }
 
 impl World {
@@ -89,6 +91,7 @@ impl World {
             stop_asked: false,
             upgrade_asked: false,
             new_stopped: false,
+            new_declines: false,
         }
     }
 
@@ -134,6 +137,7 @@ impl World {
                 }
                 self.end_successor();
             }
+            Step::StopSuccessor if self.new_alive => self.new_declines = true,
             Step::Garbage | Step::Close | Step::StopSuccessor => {}
         }
     }
@@ -165,6 +169,11 @@ impl World {
         }
         for action in self.joining.handle(heard) {
             match action {
+                Act::Accept if self.new_declines => {
+                    self.to_old.push_back(Seen::Later(Later::Declined));
+                    return;
+                }
+                Act::Settle(_) if self.new_declines => return,
                 // However slowly it says so.
                 Act::SayReady => self.to_old.extend([Seen::Paused, Seen::Ready(Dialect::Ours)]),
                 Act::Accept => self.new_accepts = true,
@@ -231,7 +240,8 @@ proptest! {
 
         // Somebody accepts, as long as anybody is left who could.
         let completed = world.verdict == Some(Verdict::Completed);
-        if world.new_alive || (world.old_alive && !completed) {
+        let new_serves = world.new_alive && !world.new_declines;
+        if new_serves || (world.old_alive && !completed) {
             prop_assert!(world.old_accepts || world.new_accepts, "nobody accepts");
         }
         // A stop is not undone by the one who would roll back.
@@ -242,16 +252,16 @@ proptest! {
         // passed on with it.
         if world.old_alive {
             prop_assert!(world.verdict.is_some());
-            if completed && world.new_alive {
+            if completed && new_serves {
                 prop_assert!(world.settled.is_some());
             }
             let passed_on = world.leaving.owes().or(world.settled);
-            if world.stop_asked && completed && world.new_alive {
+            if world.stop_asked && completed && new_serves {
                 prop_assert_eq!(passed_on, Some(Then::Stop));
-            } else if world.upgrade_asked && completed && world.new_alive {
+            } else if world.upgrade_asked && completed && new_serves {
                 prop_assert_eq!(passed_on, Some(Then::Upgrade));
             }
-        } else if world.new_alive {
+        } else if new_serves {
             prop_assert!(world.settled.is_some(), "a successor left alone must settle");
         }
     }
@@ -304,6 +314,7 @@ fn what_is_asked_too_late_for_words_is_owed() {
     assert_eq!(world.leaving.owes(), None);
     world.see(Seen::AskedStop { partial: false });
     world.see(Seen::AskedUpgrade);
+    world.see(Seen::AskedStop { partial: true });
     world.see(Seen::Closed);
     assert_eq!((world.verdict, world.leaving.owes()), (Some(Verdict::Completed), Some(Then::Stop)));
 }
@@ -325,4 +336,25 @@ fn a_successor_that_dies_as_it_settles_is_rolled_back() {
     world.see(Seen::Deadline);
     world.see(Seen::Died);
     assert_eq!((world.verdict, world.old_accepts), (Some(Verdict::RolledBack), true));
+}
+
+/// It was given all the time of the probation to end; if it took longer, the
+/// predecessor let go, and nobody served.
+#[test]
+fn one_that_will_not_serve_is_not_waited_for() {
+    for settled in [false, true] {
+        let mut world = World::new();
+        world.hear(Heard::Initialised);
+        world.step(Step::StopSuccessor);
+        world.step(Step::ToPredecessor);
+        world.step(Step::ToPredecessor);
+        assert!(!world.old_accepts, "it has said go");
+        if settled {
+            world.step(Step::Deadline);
+        }
+        world.step(Step::ToSuccessor);
+        world.step(Step::ToPredecessor);
+        let outcome = (world.verdict, world.old_accepts, world.new_alive);
+        assert_eq!(outcome, (Some(Verdict::RolledBack), true, false));
+    }
 }

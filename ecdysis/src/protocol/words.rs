@@ -10,6 +10,7 @@
 //! S       it was told to stop: its end will be no failure, and must not be undone
 //! N u16   it does not want the descriptor with this place in the manifest
 //! W u16   it wants that descriptor after all
+//! D       it was told to stop before it heard *go*, and accepts nothing
 //! ```
 //!
 //! It closes the pipe when it has heard that it is settled. One that runs the
@@ -26,17 +27,18 @@ pub(crate) enum Word {
     Settled(Then),
 }
 
-/// What was asked of the predecessor when it could not do it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was asked of the predecessor when it could not do it any more. What
+/// outweighs the rest comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Then {
     /// Nothing.
     Serve,
     /// Another upgrade.
     Upgrade,
-    /// A full stop.
-    Stop,
     /// A partial stop.
     PartialStop,
+    /// A full stop.
+    Stop,
 }
 
 impl Word {
@@ -72,6 +74,8 @@ pub(crate) const READY_OURS: &[u8; 4] = b"OKe\x01";
 pub(crate) enum Later {
     /// It was told to stop.
     Stopping,
+    /// It was told to stop before it heard *go*, and accepts nothing.
+    Declined,
     /// Whether it wants the descriptor in this place of the manifest.
     Wants {
         /// The place, from 0.
@@ -86,6 +90,7 @@ impl Later {
     pub(crate) fn bytes(self) -> Vec<u8> {
         match self {
             Self::Stopping => vec![b'S'],
+            Self::Declined => vec![b'D'],
             Self::Wants { place, wanted } => {
                 let [low, high] = place.to_le_bytes();
                 vec![if wanted { b'W' } else { b'N' }, low, high]

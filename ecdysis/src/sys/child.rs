@@ -9,6 +9,8 @@ use std::process::ExitStatus;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::stat::Stat;
+
 /// Whose child a process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kin {
@@ -153,22 +155,29 @@ fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
     known.then(|| ExitStatus::from_raw(info.exit))
 }
 
-/// The status of a process that nobody has reaped yet: the 52nd field of
-/// proc_pid_stat(5). The second, the name, is in parentheses and may hold anything.
+/// The status of a process that nobody has reaped yet.
 fn status_of_zombie(pid: libc::pid_t) -> Option<ExitStatus> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let status = fields.strip_prefix("Z ")?.split_whitespace().nth(48)?;
-    status.parse().ok().map(ExitStatus::from_raw)
+    let stat = Stat::of(pid.unsigned_abs()).ok().filter(Stat::has_ended)?;
+    stat.field(52)?.parse().ok().map(ExitStatus::from_raw)
 }
 
-/// A pidfd of our parent, if `pid` is still our parent; `None` if it is not,
-/// because it has ended or something stands between.
-pub(crate) fn watch_parent(pid: u32) -> io::Result<Option<OwnedFd>> {
+/// A pidfd of the process that has started us, if `pid` is still that: our parent,
+/// or a child of our parent's ([`Kin`]). `None` if it is not, because it has ended
+/// or something stands between.
+pub(crate) fn watch_starter(pid: u32) -> io::Result<Option<OwnedFd>> {
     let pidfd = open(pid)?;
     // Asked after the descriptor was made: if it is still our parent now, the
-    // number was not another's when we opened it.
-    Ok(pidfd.filter(|_| nix::unistd::getppid().as_raw().unsigned_abs() == pid))
+    // number was not another's when we opened it. Another child of our parent's
+    // may have it by now; but then the one that is meant has ended, and nothing
+    // that the other does can make that untrue.
+    let parent = nix::unistd::getppid().as_raw().unsigned_abs();
+    let is_sibling = || {
+        let stat = Stat::of(pid).ok();
+        let its_parent = stat.and_then(|stat| stat.field(4)?.parse::<u32>().ok());
+        // 0 is whoever is not in our PID namespace.
+        parent != 0 && its_parent == Some(parent)
+    };
+    Ok(pidfd.filter(|_| parent == pid || is_sibling()))
 }
 
 /// A pidfd of whichever process has this number now; `None` if none has.

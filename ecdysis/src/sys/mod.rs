@@ -7,6 +7,7 @@
 
 pub(crate) mod fd;
 pub(crate) mod mode;
+pub(crate) mod stat;
 pub(crate) mod child;
 pub(crate) mod signals;
 pub(crate) mod spawn;

@@ -321,13 +321,17 @@ pub(crate) fn no_copy_is_left() {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs::File;
     use std::io::{BufRead, BufReader, Read, pipe};
     use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
     use std::os::unix::process::ExitStatusExt;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+    use super::super::child::watch_starter;
     use super::*;
 
     fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
@@ -457,9 +461,20 @@ mod tests {
         BufReader::new(reader).read_line(&mut parent).unwrap();
         assert_eq!(parent.trim().parse(), Ok(nix::unistd::getppid().as_raw()));
         assert_eq!(sibling.try_reap().unwrap(), None);
+        // From there we are its sibling, which has started it.
+        assert!(watch_starter(sibling.pid()).unwrap().is_some());
         sibling.kill().unwrap();
         let mut pidfd = [PollFd::new(sibling.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut pidfd, PollTimeout::ZERO).unwrap(), 1);
+    }
+
+    /// Whether the kernel tells the status of a process that somebody else has
+    /// reaped.
+    fn kernel_tells() -> bool {
+        let release = nix::sys::utsname::uname().unwrap();
+        let release = release.release().to_str().unwrap().to_owned();
+        let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+        [numbers.next(), numbers.next()] >= [Some(6), Some(15)]
     }
 
     #[test]
@@ -467,12 +482,32 @@ mod tests {
         let mut child = spawn(&shell("exit 7", Vec::new())).unwrap();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.pid()).unwrap());
         nix::sys::wait::waitpid(pid, None).unwrap();
-        let release = nix::sys::utsname::uname().unwrap();
-        let release = release.release().to_str().unwrap().to_owned();
-        let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
-        let tells = [numbers.next(), numbers.next()] >= [Some(6), Some(15)];
         let code = child.try_reap().unwrap().unwrap().code();
-        assert_eq!(code, Some(if tells { 7 } else { 0 }), "on Linux {release}");
+        assert_eq!(code, Some(if kernel_tells() { 7 } else { 0 }));
+    }
+
+    /// It was reported as 0 where the name was no UTF-8.
+    #[test]
+    fn the_status_of_a_sibling_is_known_whatever_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().join(OsStr::from_bytes(b"\xff) Z 1 (\xfe"));
+        symlink("/bin/sh", &name).unwrap();
+        let mut program = shell("exit 7", Vec::new());
+        program.path = CString::new(name.as_os_str().as_bytes()).unwrap();
+        program.kin = Kin::Sibling;
+        let mut sibling = spawn(&program).unwrap();
+        let mut ended = [PollFd::new(sibling.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ended, PollTimeout::from(60_000_u16)), Ok(1));
+        let code = sibling.try_reap().unwrap().unwrap().code();
+        // Whoever runs the tests may reap what they leave.
+        assert!(code == Some(7) || code == Some(0) && !kernel_tells(), "{code:?}");
+    }
+
+    #[test]
+    fn what_we_have_started_ourselves_has_not_started_us() {
+        let child = spawn(&shell("exec sleep 1000", Vec::new())).unwrap();
+        assert!(watch_starter(child.pid()).unwrap().is_none());
+        assert!(watch_starter(nix::unistd::getppid().as_raw().unsigned_abs()).unwrap().is_some());
     }
 
     #[test]

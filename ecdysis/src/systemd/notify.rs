@@ -1,7 +1,7 @@
 //! Telling systemd what this process does (sd_notify(3)).
 //!
-//! A message is a datagram of `KEY=value` lines. Nobody answers, and nothing
-//! here waits: a manager that is gone or does not read costs an error that the
+//! A message is a datagram of `KEY=value` lines. Nobody answers, and nothing here
+//! waits for long: a manager that is gone or does not read costs an error that the
 //! caller may log, and never the service.
 
 use std::error::Error;
@@ -26,6 +26,9 @@ const STATUS_MOST: usize = 1024;
 /// Where systemd ends a field (the first two), or refuses the message.
 const SEPARATORS: [char; 3] = ['\n', '\r', '\0'];
 
+/// How long a message waits that must not get lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The way to the manager. Clones share one socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifier(Arc<Inner>);
@@ -45,9 +48,11 @@ impl Notifier {
         let value = socket.ok_or(SystemdNotifierError::NotifySocketUnset)?;
         let manager = address(value).map_err(SystemdNotifierError::SocketConnectError)?;
         let unbound = || {
-            let kind = Type::DGRAM.nonblocking().cloexec();
-            Socket::new(Domain::UNIX, kind, None).map_err(SystemdNotifierError::SocketCreateError)
+            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            Ok(socket)
         };
+        let unbound = || unbound().map_err(SystemdNotifierError::SocketCreateError);
         unbound()?.connect(&manager).map_err(SystemdNotifierError::SocketConnectError)?;
         Ok(Self(Arc::new(Inner { socket: unbound()?, manager })))
     }
@@ -59,8 +64,24 @@ impl Notifier {
     /// full, `InvalidInput` (and nothing is sent) if a field has a line break
     /// or the message is too long for systemd.
     pub(crate) fn send<K: AsRef<str>, V: AsRef<str>>(&self, fields: &[(K, V)]) -> io::Result<()> {
+        self.send_with_flags(fields, libc::MSG_DONTWAIT)
+    }
+
+    /// The same; while the queue is full, waits, for a second at most.
+    pub(crate) fn send_patiently<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        fields: &[(K, V)],
+    ) -> io::Result<()> {
+        self.send_with_flags(fields, 0)
+    }
+
+    fn send_with_flags<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        fields: &[(K, V)],
+        flags: i32,
+    ) -> io::Result<()> {
         let message = message(fields)?;
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        let flags = flags | libc::MSG_NOSIGNAL;
         self.0.socket.send_to_with_flags(message.as_bytes(), &self.0.manager, flags)?;
         Ok(())
     }
@@ -294,7 +315,7 @@ mod tests {
     use std::path::Path;
     use std::sync::mpsc;
 
-    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     use proptest::prelude::*;
 
     use super::*;
@@ -426,11 +447,9 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_neither_blocks_nor_crosses_exec() {
+    fn the_socket_does_not_cross_exec() {
         let notifier = Manager::new().notifier();
         let socket = &notifier.clone().0.socket;
-        let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL).unwrap());
-        assert!(flags.contains(OFlag::O_NONBLOCK));
         let flags = FdFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFD).unwrap());
         assert!(flags.contains(FdFlag::FD_CLOEXEC));
     }

@@ -1,8 +1,9 @@
-//! What systemd is told of the life of a process, and when. Nothing here blocks
-//! or fails: a service does not end because nobody reads its messages.
+//! What systemd is told of the life of a process, and when. Nothing here fails, or
+//! blocks for long: a service does not end because nobody reads its messages.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
@@ -17,7 +18,11 @@ use crate::upgrade::{Observer, Stage};
 
 /// Tells it, or says in the log that it could not be told.
 fn tell(notifier: &Notifier, fields: &Fields) {
-    if let Err(error) = notifier.send(fields) {
+    log(fields, notifier.send(fields));
+}
+
+fn log(fields: &Fields, sent: io::Result<()>) {
+    if let Err(error) = sent {
         tracing::warn!(%error, ?fields, "cannot notify systemd");
     }
 }
@@ -85,7 +90,10 @@ pub(super) fn observer(notifier: Notifier) -> Observer {
             }
             Stage::Settling { successor } => {
                 named.store(true, Ordering::Relaxed);
-                main_pid(successor)
+                let fields = main_pid(successor);
+                // Were this lost, the service would end when we do. Nobody waits for
+                // us now: the successor serves.
+                return log(&fields, notifier.send_patiently(&fields));
             }
             Stage::Decided(report) if report.outcome.is_ok() => return,
             // Refused before it began: no reload was begun either, and who has been
@@ -104,8 +112,8 @@ pub(super) fn observer(notifier: Notifier) -> Observer {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::os::unix::net::UnixDatagram;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::error::{UpgradeError, UpgradeErrorKind};
@@ -156,5 +164,31 @@ mod tests {
         assert!(taken_back.contains("READY=1") && taken_back.contains(&own), "{taken_back}");
         let [never_named] = &told(&[Stage::Decided(&failed)])[..] else { panic!("one message") };
         assert!(never_named.contains("READY=1") && !never_named.contains("MAINPID"));
+    }
+
+    /// It was lost when systemd was busy, and the service ended with the old process.
+    #[test]
+    fn who_is_the_main_process_is_told_to_a_manager_that_is_slow_to_read() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let notifier = Notifier::connect(Some(path.as_os_str())).unwrap();
+        while notifier.send(&[("STATUS", "busy")]).is_ok() {}
+        let observer = observer(notifier);
+        #[expect(clippy::disallowed_methods, reason = "time is what this is about")]
+        let began = Instant::now();
+        observer(Stage::Settling { successor: 7 });
+        assert!(began.elapsed() >= Duration::from_millis(900), "one that never reads");
+        std::thread::scope(|scope| {
+            scope.spawn(|| observer(Stage::Settling { successor: 8 }));
+            let mut buffer = [0; 64];
+            loop {
+                let count = manager.recv(&mut buffer).unwrap();
+                match std::str::from_utf8(&buffer[..count]).unwrap() {
+                    "STATUS=busy" => {}
+                    message => return assert_eq!(message, "MAINPID=8"),
+                }
+            }
+        });
     }
 }

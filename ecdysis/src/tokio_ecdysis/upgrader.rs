@@ -34,7 +34,7 @@ enum Event {
     Ended(UpgradeReport),
     /// Somebody else, with the face without a runtime, has upgraded or stopped
     /// this process.
-    Left(Phase),
+    Left(Wish),
 }
 
 /// An upgrade that was asked for, and everybody who waits for it.
@@ -98,10 +98,7 @@ impl Upgrader {
                 Event::Asked(asked) => self.asked(asked),
                 Event::Settled(then) => self.settled(then),
                 Event::Ended(report) => self.ended(&report),
-                Event::Left(phase) => {
-                    let wish = if phase == Phase::Draining { Wish::Upgrade } else { Wish::Stop };
-                    Some((wish, self.triggers.reason_for(wish)))
-                }
+                Event::Left(wish) => Some((wish, self.triggers.reason_for(wish))),
             };
             if let Some(leave) = leave {
                 break leave;
@@ -126,14 +123,17 @@ impl Upgrader {
             });
             return Poll::Ready(Event::Ended(report));
         }
+        let phase = self.phase.poll_with(cx, |phase, _| phase);
+        if self.running.is_none() && matches!(phase, Phase::Draining | Phase::Stopping) {
+            // One that was stopped before it served drains as well.
+            let stopped = phase == Phase::Stopping || self.process.ecdysis.is_stop_asked();
+            return Poll::Ready(Event::Left(if stopped { Wish::Stop } else { Wish::Upgrade }));
+        }
+        // After that: one that leaves is not settled any more.
         if let Some(settling) = &mut self.settling
             && let Poll::Ready(then) = Pin::new(settling).poll(cx)
         {
             return Poll::Ready(Event::Settled(then.unwrap_or(Then::Serve)));
-        }
-        let phase = self.phase.poll_with(cx, |phase, _| phase);
-        if self.running.is_none() && matches!(phase, Phase::Draining | Phase::Stopping) {
-            return Poll::Ready(Event::Left(phase));
         }
         // One generation hears the clients: the one that serves.
         self.triggers.poll(cx, phase == Phase::Serving).map(Event::Asked)
@@ -203,7 +203,10 @@ impl Upgrader {
             Some(running) => {
                 let partial = wish == Wish::PartialStop;
                 if self.process.ecdysis.ask(Seen::AskedStop { partial }) {
-                    running.stop = Some((wish, reason));
+                    // A full stop is not made partial by what comes after it.
+                    if !matches!(running.stop, Some((Wish::Stop, _))) {
+                        running.stop = Some((wish, reason));
+                    }
                 } else {
                     // It has just been succeeded, and only its drain is left.
                     self.process.connections().hurry();
@@ -422,5 +425,42 @@ mod tests {
         assert!(taken.load(Ordering::SeqCst));
         assert!(matches!(left, Ok((ExitMode::Upgrade, _))), "{left:?}");
         assert_eq!(says.hear(), "stopped\n");
+    }
+
+    /// It said ready, and that its successor served.
+    #[tokio::test]
+    async fn one_that_is_stopped_before_it_is_ready_stops() {
+        for phase in [Phase::Starting, Phase::Serving] {
+            let builder = TokioEcdysisBuilder::new(SignalKind::user_defined2()).unwrap();
+            // As it is in a successor, and in one that is none.
+            builder.ecdysis.watch.set(phase);
+            builder.std_ecdysis().quit();
+            let (_process, leave) = builder.ready().unwrap();
+            let left = leave.await;
+            assert!(matches!(left, Ok((ExitMode::FullStop, _))), "{left:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_stop_stays_one_whatever_is_asked_after_it() {
+        let mut builder = TokioEcdysisBuilder::new(SignalKind::user_defined2()).unwrap();
+        builder.program_mut().path("/bin/sh").arguments(["-c", "exec sleep 1000"]);
+        let asks = builder.asks.clone();
+        let (begin, begun) = oneshot::channel();
+        let begin = std::sync::Mutex::new(Some(begin));
+        builder.set_state(1, Duration::from_mins(1), move || {
+            begin.lock().unwrap().take().unwrap().send(()).unwrap();
+            Ok(Vec::new())
+        });
+        let (process, leave) = builder.ready().unwrap();
+        let stop = async {
+            begun.await.unwrap();
+            for wish in [Wish::Stop, Wish::PartialStop] {
+                asks.send(Asked::by_call(wish, None)).unwrap();
+            }
+        };
+        let (report, left, ()) = tokio::join!(process.upgrade(), leave, stop);
+        assert_eq!(report.outcome.unwrap_err().kind(), &UpgradeErrorKind::Stopped);
+        assert!(matches!(left, Ok((ExitMode::FullStop, _))), "{left:?}");
     }
 }
