@@ -323,6 +323,13 @@ impl Ecdysis {
         self.requests.as_ref().is_some_and(|requests| requests.ask(what))
     }
 
+    /// Whether a stop that is asked of this process, which has been succeeded, may
+    /// be the one that its successor has had. Once.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn takes_echo(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.take_echo())
+    }
+
     /// Why nothing can be done here, if that is so.
     pub(crate) fn sound(&self) -> io::Result<()> {
         match &self.broken {

@@ -31,6 +31,8 @@ struct Asked {
     stop: bool,
     /// This process has been succeeded: nothing more can be passed on.
     succeeded: bool,
+    /// Whoever succeeds it was told to stop first.
+    echo: bool,
 }
 
 impl Requests {
@@ -127,6 +129,18 @@ impl Requests {
         };
         let untold = std::mem::take(&mut asked.untold).into_iter();
         untold.filter_map(Seen::asks).max_by_key(rank)
+    }
+
+    /// The successor was told to stop, and this process was not.
+    pub(crate) fn expect_echo(&self) {
+        self.lock().echo = true;
+    }
+
+    /// Whether a stop that is asked of this process now may be the one that its
+    /// successor has had. Once: the next one is another.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn take_echo(&self) -> bool {
+        std::mem::take(&mut self.lock().echo)
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {

@@ -443,6 +443,9 @@ impl Drive<'_> {
         Err(UpgradeError::new(match verdict {
             Verdict::Completed => {
                 self.settling(successor);
+                if self.leaving.stops_first() {
+                    self.course.requests.expect_echo();
+                }
                 self.course.pass_on(self.leaving.owes(), successor);
                 return Ok(());
             }

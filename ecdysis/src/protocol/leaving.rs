@@ -129,13 +129,22 @@ pub(crate) struct Leaving {
     owed: bool,
     /// The successor is about to end, and that is no failure.
     stopping: bool,
+    /// It has said so before anybody here was asked to stop.
+    stops_first: bool,
 }
 
 impl Leaving {
     /// The successor has been started; it must be ready by `deadline`.
     pub(crate) fn new(deadline: Instant, probation: Duration) -> Self {
-        let state = Leave::Initialising;
-        Self { state, deadline, probation, then: Then::Serve, owed: false, stopping: false }
+        Self {
+            state: Leave::Initialising,
+            deadline,
+            probation,
+            then: Then::Serve,
+            owed: false,
+            stopping: false,
+            stops_first: false,
+        }
     }
 
     /// When [`Seen::Deadline`] has to be handed in, if the upgrade is not over.
@@ -148,6 +157,11 @@ impl Leaving {
     /// crate). To be asked when the upgrade is completed.
     pub(crate) fn owes(&self) -> Option<Then> {
         self.owed.then_some(self.then)
+    }
+
+    /// Whether the successor was told to stop, and this process was not, so far.
+    pub(crate) fn stops_first(&self) -> bool {
+        self.stops_first
     }
 
     /// Something happened.
@@ -219,7 +233,7 @@ impl Leaving {
                 self.settle(now, dialect)
             }
             Seen::Later(Later::Stopping) => {
-                self.stopping = true;
+                self.stops();
                 self.settle(now, dialect)
             }
             Seen::Deadline => self.settle(now, dialect),
@@ -231,7 +245,7 @@ impl Leaving {
             Seen::Ready(_) | Seen::Paused | Seen::Garbage => Vec::new(),
             Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
             Seen::Later(Later::Stopping) => {
-                self.stopping = true;
+                self.stops();
                 Vec::new()
             }
             Seen::AskedUpgrade => {
@@ -248,8 +262,15 @@ impl Leaving {
         }
     }
 
+    /// The successor says that it stops.
+    fn stops(&mut self) {
+        self.stopping = true;
+        self.stops_first = !matches!(self.then, Then::Stop | Then::PartialStop);
+    }
+
     /// Keeps what is asked: a stop outweighs an upgrade.
     fn ask(&mut self, then: Then) {
+        self.stops_first &= then == Then::Upgrade;
         if then != Then::Upgrade || !matches!(self.then, Then::Stop | Then::PartialStop) {
             self.then = then;
             self.owed = true;

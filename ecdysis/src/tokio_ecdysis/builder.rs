@@ -68,7 +68,10 @@ impl TokioEcdysisBuilder {
     }
 
     /// Has a signal stop the whole service; a second one, while this process
-    /// drains its connections ([`TokioEcdysis::drain`]), ends the drain.
+    /// drains its connections ([`TokioEcdysis::drain`]), ends the drain. One that is
+    /// sent to all of the service's processes in the middle of a handoff, by systemd
+    /// or a terminal, counts once: another that comes to one of them within two
+    /// seconds is the same.
     ///
     /// # Errors
     /// Those of installing a signal handler.

@@ -7,8 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::process::TokioEcdysis;
 use super::trigger::{Asked, Asker, ExitMode, ExitReason, Triggers, Wish};
@@ -25,7 +27,13 @@ pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
 
 /// How long a predecessor may take to let go of a process that stops.
 #[cfg(feature = "systemd_notify")]
-const PARTING: std::time::Duration = std::time::Duration::from_secs(1);
+const PARTING: Duration = Duration::from_secs(1);
+
+/// For how long a stop that reaches one generation in the course of a handoff may
+/// reach it once more: a supervisor that signals the whole cgroup, or a terminal,
+/// tells both, and the predecessor, as far as it knows, has to pass on what it was
+/// told. It does so within its last words, which are a matter of milliseconds.
+const ECHO: Duration = Duration::from_secs(2);
 
 /// What the loop waits for.
 enum Event {
@@ -59,6 +67,8 @@ pub(super) struct Upgrader {
     phase: Listening,
     /// Becomes ready when this process may be upgraded; `None` from then on.
     settling: Option<oneshot::Receiver<Then>>,
+    /// When the predecessor let go, if there was one.
+    settled: Option<Instant>,
     running: Option<Running>,
     /// An upgrade that was asked for and cannot begin yet: all that were asked
     /// for meanwhile are one, which begins after the last of them.
@@ -82,6 +92,7 @@ impl Upgrader {
             triggers,
             phase,
             settling: Some(settling),
+            settled: None,
             running: None,
             owed: None,
             #[cfg(feature = "systemd_notify")]
@@ -204,7 +215,7 @@ impl Upgrader {
                 let partial = wish == Wish::PartialStop;
                 if self.process.ecdysis.ask(Seen::AskedStop { partial }) {
                     running.stop = Some((wish, reason));
-                } else {
+                } else if !self.process.ecdysis.takes_echo() {
                     // It has just been succeeded, and only its drain is left.
                     self.process.connections().hurry();
                 }
@@ -216,6 +227,7 @@ impl Upgrader {
 
     fn settled(&mut self, then: Then) -> Option<(Wish, ExitReason)> {
         self.settling = None;
+        self.settled = self.process.is_child().then(Instant::now);
         tracing::info!(generation = self.process.generation(), "settled");
         #[cfg(feature = "systemd_notify")]
         if let Some(notifier) = &self.systemd {
@@ -278,10 +290,12 @@ impl Upgrader {
             Wish::Upgrade | Wish::Status => UpgradeErrorKind::Succeeded,
             Wish::Stop | Wish::PartialStop => UpgradeErrorKind::Stopping,
         };
+        let echo = self.expects_echo(wish).then(|| Instant::now() + ECHO);
         let hearing = Hearing {
             triggers: self.triggers,
             connections: ecdysis.connections().clone(),
             refused: UpgradeReport::not_started(ecdysis.generation(), refusal.into()),
+            echo,
             // Whoever is succeeded is not the one that systemd watches.
             #[cfg(feature = "systemd_notify")]
             feeder: self.feeder.filter(|_| wish != Wish::Upgrade),
@@ -314,6 +328,18 @@ impl Upgrader {
                     super::systemd::stopping(notifier);
                 }
                 ExitMode::FullStop
+            }
+        }
+    }
+
+    /// Whether the next stop may be the one that has reached the service already,
+    /// here or in the other process of a handoff.
+    fn expects_echo(&self, wish: Wish) -> bool {
+        match wish {
+            Wish::Upgrade | Wish::Status => self.process.ecdysis.takes_echo(),
+            Wish::Stop | Wish::PartialStop if !self.process.is_child() => false,
+            Wish::Stop | Wish::PartialStop => {
+                self.settled.is_none_or(|settled| settled.elapsed() < ECHO)
             }
         }
     }
@@ -363,6 +389,8 @@ struct Hearing {
     connections: Connections,
     /// What whoever asks for an upgrade is told.
     refused: UpgradeReport,
+    /// Until when one stop more is no second one, but the first once more.
+    echo: Option<Instant>,
     #[cfg(feature = "systemd_notify")]
     feeder: Option<super::systemd::Feeder>,
 }
@@ -372,10 +400,19 @@ impl Hearing {
         loop {
             let Asked { wish, asker, .. } = poll_fn(|cx| self.poll(cx)).await;
             match wish {
+                Wish::Stop | Wish::PartialStop if self.takes_echo() => {
+                    tracing::info!(
+                        "this stop has reached another generation as well: it counts once"
+                    );
+                }
                 Wish::Stop | Wish::PartialStop => self.connections.hurry(),
                 Wish::Upgrade | Wish::Status => asker.report(&self.refused),
             }
         }
+    }
+
+    fn takes_echo(&mut self) -> bool {
+        self.echo.take().is_some_and(|until| Instant::now() < until)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asked> {
@@ -390,7 +427,6 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use tokio::signal::unix::SignalKind;
