@@ -217,6 +217,17 @@ impl Ecdysis {
         living.iter().map(|ancestor| (ancestor.generation, ancestor.pid)).collect()
     }
 
+    /// Those of them that systemd would end with this process, if it is the main one
+    /// of a service that stops: each with what becomes readable at its end.
+    #[cfg(feature = "systemd_notify")]
+    pub(crate) fn ends_of_dependants(&self) -> Vec<std::os::fd::OwnedFd> {
+        if self.kin == Kin::Sibling && self.phase() == Phase::Stopping {
+            ancestors::ends(&self.ancestors)
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Says that this process is ready to serve. In a successor, it returns when
     /// the predecessor has stopped accepting, or has vanished: from then on this
     /// process accepts, and no other. Inherited sockets that nobody asks for

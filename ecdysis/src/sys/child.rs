@@ -8,6 +8,8 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+#[cfg(feature = "systemd_notify")]
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Whose child a process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +162,15 @@ fn status_of_zombie(pid: libc::pid_t) -> Option<ExitStatus> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let status = fields.strip_prefix("Z ")?.split_whitespace().nth(48)?;
     status.parse().ok().map(ExitStatus::from_raw)
+}
+
+/// Resolves when the process of this pidfd has ended.
+#[cfg(feature = "systemd_notify")]
+pub(crate) async fn end(pidfd: OwnedFd) -> io::Result<()> {
+    // SAFETY: an `OwnedFd` gives the same number, of the same open file, until it
+    // is dropped, which only the `AsyncFd` does.
+    let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+    registered.map_err(io::Error::from)?.readable().await.map(drop)
 }
 
 /// A pidfd of our parent, if `pid` is still our parent; `None` if it is not,

@@ -62,8 +62,12 @@ impl StoppableStream<UdpStream> {
 pub struct TokioEcdysis {
     pub(super) ecdysis: Ecdysis,
     pub(super) asks: mpsc::UnboundedSender<Asked>,
+    /// What systemd has passed to this process, if that was looked at.
     #[cfg(feature = "systemd_sockets")]
     pub(super) systemd_sockets: Option<crate::systemd::sockets::SystemdSockets>,
+    /// The application wants to ask for it.
+    #[cfg(feature = "systemd_sockets")]
+    pub(super) systemd_sockets_read: bool,
 }
 
 impl TokioEcdysis {
@@ -97,8 +101,22 @@ impl TokioEcdysis {
     /// until they have, until the deadline, or until the process is told to stop
     /// (once more); and cuts what is left. To be called when nothing is accepted
     /// any more.
+    ///
+    /// Where systemd is told of what goes on, and this is a stop, it waits for older
+    /// generations that still drain, too: systemd takes the end of the main process
+    /// for the end of the service, and kills them. They have no more time than the
+    /// connections of this process.
     pub async fn drain(&self, options: &DrainOptions) -> Drained {
-        drain(self.ecdysis.connections(), options).await
+        #[cfg(feature = "systemd_notify")]
+        let began = tokio::time::Instant::now();
+        let drained = drain(self.ecdysis.connections(), options).await;
+        #[cfg(feature = "systemd_notify")]
+        tokio::select! {
+            () = super::systemd::end(self.ecdysis.ends_of_dependants()) => {}
+            () = self.connections().hurried() => {}
+            () = tokio::time::sleep(options.deadline.saturating_sub(began.elapsed())) => {}
+        }
+        drained
     }
 
     /// Upgrades this process, as a signal would. Resolves when the outcome is
@@ -368,6 +386,8 @@ mod tests {
             asks: mpsc::unbounded_channel().0,
             #[cfg(feature = "systemd_sockets")]
             systemd_sockets: None,
+            #[cfg(feature = "systemd_sockets")]
+            systemd_sockets_read: false,
         };
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let mut stream = process.build_stream_udp(StopOnShutdown::Yes, any, bound).unwrap();

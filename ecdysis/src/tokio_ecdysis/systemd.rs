@@ -3,22 +3,83 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::ecdysis::Ecdysis;
+use crate::sys::child;
 use crate::systemd::notify::{
-    Fields, Notifier, main_pid, monotonic, ready, ready_main, reloading, status, stopping as stops,
-    watchdog, watchdog_interval,
+    Fields, Notifier, SystemdNotifier, main_pid, monotonic, ready, ready_main, reloading, status,
+    stopping as stops, watchdog, watchdog_interval,
 };
+#[cfg(feature = "systemd_sockets")]
+use crate::systemd::store::Store;
 use crate::upgrade::{Observer, Stage};
 
 /// Tells it, or says in the log that it could not be told.
 fn tell(notifier: &Notifier, fields: &Fields) {
     if let Err(error) = notifier.send(fields) {
         tracing::warn!(%error, ?fields, "cannot notify systemd");
+    }
+}
+
+/// What systemd is to a process: somebody who is told, and who may keep its sockets.
+#[derive(Debug)]
+pub(super) struct Manager {
+    notifier: Notifier,
+    #[cfg(feature = "systemd_sockets")]
+    store: Option<Arc<Store>>,
+}
+
+impl Manager {
+    pub(super) fn new(
+        notifier: Notifier,
+        #[cfg(feature = "systemd_sockets")] store: Option<Arc<Store>>,
+    ) -> Self {
+        Self {
+            notifier,
+            #[cfg(feature = "systemd_sockets")]
+            store,
+        }
+    }
+
+    /// This process serves, and is the main one.
+    pub(super) fn serves(&self, ecdysis: &Ecdysis) -> Option<Feeder> {
+        serving(&self.notifier, ecdysis.generation());
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            store.begin(&ecdysis.registry);
+        }
+        Feeder::new(&self.notifier, ecdysis.is_child())
+    }
+
+    /// It has been succeeded.
+    pub(super) fn is_succeeded(&self) {
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            store.end();
+        }
+    }
+
+    /// Its sockets are nobody's any more.
+    pub(super) fn forget_sockets(&self) {
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            store.clear();
+        }
+    }
+
+    /// The service stops.
+    pub(super) fn stops(&self) {
+        stopping(&self.notifier);
+    }
+
+    pub(super) fn into_notifier(self) -> SystemdNotifier {
+        SystemdNotifier::over(self.notifier)
     }
 }
 
@@ -33,7 +94,7 @@ pub(super) struct Feeder {
 impl Feeder {
     /// `None` if there is no watchdog. The variables are those of the first
     /// generation; what they say of its pid holds for its successors.
-    pub(super) fn new(notifier: &Notifier, is_child: bool) -> Option<Self> {
+    fn new(notifier: &Notifier, is_child: bool) -> Option<Self> {
         let pid = env::var_os("WATCHDOG_PID");
         let first = pid.as_deref().and_then(OsStr::to_str).and_then(|pid| pid.parse().ok());
         let accepted = [first.filter(|_| is_child).unwrap_or_else(std::process::id)];
@@ -52,14 +113,21 @@ impl Feeder {
     }
 }
 
-/// This process serves, and is the main one.
-pub(super) fn serving(notifier: &Notifier, generation: u64) {
+/// Waits until all of these processes have ended.
+pub(super) async fn end(pidfds: Vec<OwnedFd>) {
+    for pidfd in pidfds {
+        if let Err(error) = child::end(pidfd).await {
+            tracing::warn!(%error, "cannot wait for an older generation");
+        }
+    }
+}
+
+fn serving(notifier: &Notifier, generation: u64) {
     let text = format!("generation {generation} serves");
     tell(notifier, &[ready_main(std::process::id()), status(&text)].concat());
 }
 
-/// The service stops.
-pub(super) fn stopping(notifier: &Notifier) {
+fn stopping(notifier: &Notifier) {
     tell(notifier, &[stops(), status("stopping")].concat());
 }
 

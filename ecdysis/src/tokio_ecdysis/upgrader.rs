@@ -74,7 +74,7 @@ pub(super) struct Upgrader {
     /// for meanwhile are one, which begins after the last of them.
     owed: Option<Upgrade>,
     #[cfg(feature = "systemd_notify")]
-    systemd: Option<crate::systemd::notify::Notifier>,
+    systemd: Option<super::systemd::Manager>,
     #[cfg(feature = "systemd_notify")]
     feeder: Option<super::systemd::Feeder>,
 }
@@ -84,7 +84,7 @@ impl Upgrader {
         process: Arc<TokioEcdysis>,
         triggers: Triggers,
         settling: oneshot::Receiver<Then>,
-        #[cfg(feature = "systemd_notify")] systemd: Option<crate::systemd::notify::Notifier>,
+        #[cfg(feature = "systemd_notify")] systemd: Option<super::systemd::Manager>,
     ) -> Self {
         let phase = process.ecdysis.watch.listen();
         Self {
@@ -230,9 +230,8 @@ impl Upgrader {
         self.settled = self.process.is_child().then(Instant::now);
         tracing::info!(generation = self.process.generation(), "settled");
         #[cfg(feature = "systemd_notify")]
-        if let Some(notifier) = &self.systemd {
-            super::systemd::serving(notifier, self.process.generation());
-            self.feeder = super::systemd::Feeder::new(notifier, self.process.is_child());
+        if let Some(systemd) = &self.systemd {
+            self.feeder = systemd.serves(&self.process.ecdysis);
         }
         let wish = match then {
             Then::Stop => Wish::Stop,
@@ -302,33 +301,13 @@ impl Upgrader {
         };
         tokio::spawn(hearing.run());
         #[cfg(feature = "systemd_notify")]
-        if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take())
-            && ecdysis.phase() == Phase::Stopping
-        {
-            // On probation we are not the main process yet, and systemd hears
-            // no other; that we stop makes the predecessor let go at once.
-            let _ = tokio::time::timeout(PARTING, settling).await;
+        if let Some(systemd) = self.systemd.take() {
+            return leave_systemd(systemd, ecdysis.phase(), self.settling.take(), wish).await;
         }
         match wish {
             Wish::Upgrade | Wish::Status => ExitMode::Upgrade,
-            Wish::PartialStop => {
-                #[cfg(feature = "systemd_notify")]
-                if let Some(notifier) = self.systemd.take() {
-                    let notifier = crate::systemd::notify::SystemdNotifier::over(notifier);
-                    return ExitMode::PartialStopWithSystemd(notifier);
-                }
-                ExitMode::PartialStop
-            }
-            Wish::Stop => {
-                #[cfg(feature = "systemd_notify")]
-                // One that never served only ends: the service does not.
-                if let Some(notifier) = &self.systemd
-                    && ecdysis.phase() == Phase::Stopping
-                {
-                    super::systemd::stopping(notifier);
-                }
-                ExitMode::FullStop
-            }
+            Wish::PartialStop => ExitMode::PartialStop,
+            Wish::Stop => ExitMode::FullStop,
         }
     }
 
@@ -357,6 +336,40 @@ impl Upgrader {
                 .collect(),
             counters: serde_json::to_value(ecdysis.counts()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Tells systemd that this process leaves, as far as that concerns it.
+#[cfg(feature = "systemd_notify")]
+async fn leave_systemd(
+    systemd: super::systemd::Manager,
+    phase: Phase,
+    settling: Option<oneshot::Receiver<Then>>,
+    wish: Wish,
+) -> ExitMode {
+    // One that never served only ends: the service does not.
+    let stops = phase == Phase::Stopping;
+    if let (true, Some(settling)) = (stops, settling) {
+        // On probation we are not the main process yet, and systemd hears
+        // no other; that we stop makes the predecessor let go at once.
+        let _ = tokio::time::timeout(PARTING, settling).await;
+    }
+    match wish {
+        Wish::Upgrade | Wish::Status => {
+            systemd.is_succeeded();
+            ExitMode::Upgrade
+        }
+        Wish::PartialStop => {
+            systemd.forget_sockets();
+            ExitMode::PartialStopWithSystemd(systemd.into_notifier())
+        }
+        Wish::Stop => {
+            if stops {
+                systemd.stops();
+                systemd.forget_sockets();
+            }
+            ExitMode::FullStop
         }
     }
 }

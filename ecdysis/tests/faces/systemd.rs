@@ -12,15 +12,16 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use ecdysis::control::{Command, request};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt::PassCred,
 };
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::clients::{Looping, greet};
-use crate::service::{PATIENCE, Service, Start, field, signal};
+use crate::clients::{Greeted, Looping, greet};
+use crate::service::{PATIENCE, Service, Start, eventually, field, signal};
 
 /// What the kernel says of a process (proc_pid_status(5)).
 fn field_of_status(pid: u32, name: &str) -> String {
@@ -303,6 +304,43 @@ fn a_stop_of_a_successor_on_probation_is_told_when_it_is_the_main_process() {
     assert_eq!(service.first_exit_code(), Some(0));
     service.log_to_the_end();
     assert!(manager.next_now().is_none());
+}
+
+/// A service that was told to stop while an older generation has a connection.
+fn stopped_with_an_older_one(manager: &Manager) -> (Service, Greeted, u32) {
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "0"));
+    let old = greet(service.address()).unwrap();
+    signal(old.pid, Signal::SIGHUP);
+    let second = field(&service.log_until("generation 1 serves"), "pid").parse().unwrap();
+    service.log_until("generation 0 leaves");
+    signal(second, Signal::SIGTERM);
+    service.log_until("generation 1 leaves");
+    (service, old, second)
+}
+
+/// systemd takes the end of the main process for that of the service.
+#[test]
+fn a_main_process_that_stops_waits_for_the_older_ones() {
+    let manager = Manager::at_a_path();
+    let (service, mut old, _) = stopped_with_an_older_one(&manager);
+    assert!(old.echoes("in flight"));
+    drop(old);
+    let log = service.log_to_the_end();
+    let at = |text: &str| log.iter().position(|line| line.contains(text)).unwrap();
+    assert!(at("generation 0 is done") < at("generation 1 is done"), "{log:#?}");
+}
+
+#[test]
+fn a_second_stop_ends_the_wait_for_the_older_ones() {
+    let manager = Manager::at_a_path();
+    let (service, mut old, second) = stopped_with_an_older_one(&manager);
+    // As often as is needed: the first of them may be taken for the one before.
+    eventually("it ends", || {
+        let _ = kill(Pid::from_raw(second.cast_signed()), Signal::SIGTERM);
+        let log = service.log_so_far();
+        log.iter().any(|line| line.contains("generation 1 is done")).then_some(())
+    });
+    assert!(old.echoes("in flight"));
 }
 
 #[test]
