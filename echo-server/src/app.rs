@@ -4,10 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
-use ecdysis::UnixOptions;
 use ecdysis::tokio_ecdysis::{
     DrainOptions, ExitMode, SignalKind, StopOnShutdown, TokioEcdysisBuilder,
 };
+use ecdysis::{SystemdNotifierError, UnixOptions};
 
 use crate::cli::Config;
 use crate::ledger::{Ledger, Published};
@@ -22,6 +22,12 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     let mut builder = TokioEcdysisBuilder::new(SignalKind::hangup())?;
     builder.stop_on_signal(SignalKind::terminate())?;
     builder.stop_on_signal(SignalKind::interrupt())?;
+    match builder.enable_systemd_notifications() {
+        Ok(()) | Err(SystemdNotifierError::NotifySocketUnset) => {}
+        // No reason not to serve.
+        Err(error) => tracing::warn!(%error, "systemd hears nothing of us"),
+    }
+    builder.enable_systemd_fd_store().map_err(io::Error::other)?;
     builder.set_ready_deadline(config.ready_deadline);
     builder.set_probation(config.probation);
     if let Some(path) = &config.pid_file {
@@ -40,7 +46,13 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         .as_deref()
         .map(|directory| Published::new(Arc::clone(&ledger), directory))
         .transpose()?;
-    let stream = builder.listen_tcp(StopOnShutdown::Yes, config.listen)?;
+    let (stop, listen) = (StopOnShutdown::Yes, config.listen);
+    let stream = if let Some(name) = config.from_systemd {
+        builder.read_systemd_sockets().map_err(io::Error::other)?;
+        builder.systemd_listen_tcp(stop, name, listen).await.map_err(io::Error::other)?
+    } else {
+        builder.listen_tcp(stop, listen)?
+    };
     let listen = stream.local_addr()?;
     let greeting = config.greeting.then(|| greeting(generation));
     let accepting = tokio::spawn(serve(stream, greeting, ledger, builder.connections().clone()));

@@ -26,6 +26,11 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7000")]
     pub(crate) listen: SocketAddr,
 
+    /// Take the listener at that address from systemd: the one that a `.socket`
+    /// unit calls so (`FileDescriptorName=`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_systemd: Option<String>,
+
     /// Greet each connection with `generation N pid P` and a newline
     #[arg(long)]
     pub(crate) greeting: bool,
