@@ -217,15 +217,11 @@ impl Ecdysis {
         living.iter().map(|ancestor| (ancestor.generation, ancestor.pid)).collect()
     }
 
-    /// Those of them that systemd would end with this process, if it is the main one
-    /// of a service that stops: each with what becomes readable at its end.
+    /// The generations before this one, the oldest first, as the predecessor knew
+    /// them.
     #[cfg(feature = "systemd_notify")]
-    pub(crate) fn ends_of_dependants(&self) -> Vec<std::os::fd::OwnedFd> {
-        if self.kin == Kin::Sibling && self.phase() == Phase::Stopping {
-            ancestors::ends(&self.ancestors)
-        } else {
-            Vec::new()
-        }
+    pub(crate) fn ancestors(&self) -> &[Ancestor] {
+        &self.ancestors
     }
 
     /// Says that this process is ready to serve. In a successor, it returns when
@@ -253,7 +249,7 @@ impl Ecdysis {
             match then {
                 Then::Serve => {}
                 Then::Upgrade => drop(upgrade::run(&course, std::env::vars_os().collect())),
-                Then::Stop | Then::PartialStop => upgrade::stop(&course),
+                Then::Stop | Then::PartialStop => upgrade::stop(&course, false),
             }
         })?;
         self.is_ready = true;
@@ -311,8 +307,14 @@ impl Ecdysis {
     /// where none is named) if it is past hearing words. In a hook it returns at
     /// once, and what the hook belongs to stops this process when it is over.
     pub fn quit(&self) {
+        self.leave(false);
+    }
+
+    /// The same; a predecessor that can still hear it is told whether this process
+    /// may go on for long with what does not stop.
+    pub(crate) fn leave(&self, partial: bool) {
         match self.course() {
-            Ok(course) => upgrade::stop(&course),
+            Ok(course) => upgrade::stop(&course, partial),
             // Nothing could ever begin here.
             Err(_) => self.watch.set(Phase::Stopping),
         }

@@ -131,6 +131,8 @@ pub(crate) struct Leaving {
     stopping: bool,
     /// It has said so before anybody here was asked to stop.
     stops_first: bool,
+    /// It stops partly.
+    partly: bool,
 }
 
 impl Leaving {
@@ -144,6 +146,7 @@ impl Leaving {
             owed: false,
             stopping: false,
             stops_first: false,
+            partly: false,
         }
     }
 
@@ -162,6 +165,16 @@ impl Leaving {
     /// Whether the successor was told to stop, and this process was not, so far.
     pub(crate) fn stops_first(&self) -> bool {
         self.stops_first
+    }
+
+    /// Whether the service is to stop, and all of it: then this process is not
+    /// succeeded, and only the first of two to end.
+    pub(crate) fn stops(&self) -> bool {
+        match self.then {
+            Then::Stop => true,
+            Then::PartialStop => false,
+            Then::Serve | Then::Upgrade => self.stopping && !self.partly,
+        }
     }
 
     /// Something happened.
@@ -232,8 +245,12 @@ impl Leaving {
                 self.ask(if partial { Then::PartialStop } else { Then::Stop });
                 self.settle(now, dialect)
             }
+            Seen::Later(Later::Partly) => {
+                self.partly = true;
+                Vec::new()
+            }
             Seen::Later(Later::Stopping) => {
-                self.stops();
+                self.successor_stops();
                 self.settle(now, dialect)
             }
             Seen::Deadline => self.settle(now, dialect),
@@ -244,8 +261,12 @@ impl Leaving {
         match seen {
             Seen::Ready(_) | Seen::Paused | Seen::Garbage => Vec::new(),
             Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
+            Seen::Later(Later::Partly) => {
+                self.partly = true;
+                Vec::new()
+            }
             Seen::Later(Later::Stopping) => {
-                self.stops();
+                self.successor_stops();
                 Vec::new()
             }
             Seen::AskedUpgrade => {
@@ -263,7 +284,7 @@ impl Leaving {
     }
 
     /// The successor says that it stops.
-    fn stops(&mut self) {
+    fn successor_stops(&mut self) {
         self.stopping = true;
         self.stops_first = !matches!(self.then, Then::Stop | Then::PartialStop);
     }

@@ -57,6 +57,8 @@ impl TokioEcdysisBuilder {
         let inner = TokioEcdysis {
             ecdysis: Ecdysis::try_new()?,
             asks,
+            #[cfg(feature = "systemd_notify")]
+            company: Arc::default(),
             #[cfg(feature = "systemd_sockets")]
             systemd_sockets: None,
             #[cfg(feature = "systemd_sockets")]
@@ -223,7 +225,8 @@ impl TokioEcdysisBuilder {
         &mut self,
     ) -> Result<(), crate::systemd::notify::SystemdNotifierError> {
         let notifier = crate::systemd::notify::SystemdNotifier::new()?;
-        let observer = super::systemd::observer(notifier.core().clone());
+        let company = Arc::clone(&self.inner.company);
+        let observer = super::systemd::observer(notifier.core().clone(), company);
         self.inner.ecdysis.observers.push(observer);
         self.inner.ecdysis.kin = Kin::Sibling;
         self.systemd = Some(notifier);
@@ -301,6 +304,7 @@ impl TokioEcdysisBuilder {
         let systemd = self.systemd.map(|notifier| {
             super::systemd::Manager::new(
                 notifier.core().clone(),
+                Arc::clone(&inner.company),
                 #[cfg(feature = "systemd_sockets")]
                 self.store,
             )

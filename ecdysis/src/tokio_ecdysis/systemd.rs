@@ -4,14 +4,16 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::ancestors;
 use crate::ecdysis::Ecdysis;
-use crate::sys::child;
+use crate::phase::Phase;
+use crate::sys::child::{self, Kin};
 use crate::systemd::notify::{
     Fields, Notifier, SystemdNotifier, main_pid, monotonic, ready, ready_main, reloading, status,
     stopping as stops, watchdog, watchdog_interval,
@@ -27,10 +29,58 @@ fn tell(notifier: &Notifier, fields: &Fields) {
     }
 }
 
+/// Who ends before whom. The end of the main process is the end of the service, so
+/// that one ends last: a successor that is the main process waits for those before
+/// it. If the service stops before it has become that, its predecessor stays the main
+/// process, and waits for it: once systemd stops a service, it hears of no other main
+/// process (`MAINPID=`).
+#[derive(Debug, Default)]
+pub(super) struct Company {
+    /// The successor stops with this process, which waits for it.
+    leads: AtomicBool,
+    /// That successor, if it lives.
+    follower: Mutex<Option<OwnedFd>>,
+    /// The predecessor stops with this process, and waits for it.
+    follows: AtomicBool,
+}
+
+impl Company {
+    fn lead(&self, successor: u32) {
+        self.leads.store(true, Ordering::Relaxed);
+        // `None` is one that has ended already.
+        *self.lock() = child::open(successor).ok().flatten();
+    }
+
+    /// Waits until the others have ended whose end this process has to see.
+    pub(super) async fn others_end(&self, ecdysis: &Ecdysis) {
+        let older = match (ecdysis.phase(), ecdysis.ancestors()) {
+            _ if ecdysis.kin == Kin::Child => &[],
+            (Phase::Stopping, [older @ .., _predecessor]) if self.follows() => older,
+            (Phase::Stopping, all) => all,
+            (Phase::Starting | Phase::Serving | Phase::HandingOff | Phase::Draining, _) => &[],
+        };
+        let follower = self.lock().take();
+        for pidfd in ancestors::ends(older).into_iter().chain(follower) {
+            if let Err(error) = child::end(pidfd).await {
+                tracing::warn!(%error, "cannot wait for the end of another generation");
+            }
+        }
+    }
+
+    fn follows(&self) -> bool {
+        self.follows.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What systemd is to a process: somebody who is told, and who may keep its sockets.
 #[derive(Debug)]
 pub(super) struct Manager {
     notifier: Notifier,
+    company: Arc<Company>,
     #[cfg(feature = "systemd_sockets")]
     store: Option<Arc<Store>>,
 }
@@ -38,10 +88,12 @@ pub(super) struct Manager {
 impl Manager {
     pub(super) fn new(
         notifier: Notifier,
+        company: Arc<Company>,
         #[cfg(feature = "systemd_sockets")] store: Option<Arc<Store>>,
     ) -> Self {
         Self {
             notifier,
+            company,
             #[cfg(feature = "systemd_sockets")]
             store,
         }
@@ -57,29 +109,40 @@ impl Manager {
         Feeder::new(&self.notifier, ecdysis.is_child())
     }
 
-    /// It has been succeeded.
+    /// It stops before it has become the main one.
+    pub(super) fn follows(&self) {
+        self.company.follows.store(true, Ordering::Relaxed);
+    }
+
+    /// It has been succeeded, or is the first of two that stop.
     pub(super) fn is_succeeded(&self) {
         #[cfg(feature = "systemd_sockets")]
         if let Some(store) = &self.store {
-            store.end();
+            let leads = self.company.leads.load(Ordering::Relaxed);
+            if leads { store.clear() } else { store.end() }
         }
     }
 
-    /// Its sockets are nobody's any more.
-    pub(super) fn forget_sockets(&self) {
-        #[cfg(feature = "systemd_sockets")]
-        if let Some(store) = &self.store {
-            store.clear();
-        }
+    /// It stops on some of its sockets; what it says is the application's affair.
+    pub(super) fn stops_partly(self) -> SystemdNotifier {
+        self.forget_sockets();
+        SystemdNotifier::over(self.notifier)
     }
 
     /// The service stops.
     pub(super) fn stops(&self) {
-        stopping(&self.notifier);
+        if !self.company.follows() {
+            stopping(&self.notifier);
+            self.forget_sockets();
+        }
     }
 
-    pub(super) fn into_notifier(self) -> SystemdNotifier {
-        SystemdNotifier::over(self.notifier)
+    /// Its sockets are nobody's any more.
+    fn forget_sockets(&self) {
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            store.clear();
+        }
     }
 }
 
@@ -113,15 +176,6 @@ impl Feeder {
     }
 }
 
-/// Waits until all of these processes have ended.
-pub(super) async fn end(pidfds: Vec<OwnedFd>) {
-    for pidfd in pidfds {
-        if let Err(error) = child::end(pidfd).await {
-            tracing::warn!(%error, "cannot wait for an older generation");
-        }
-    }
-}
-
 fn serving(notifier: &Notifier, generation: u64) {
     let text = format!("generation {generation} serves");
     tell(notifier, &[ready_main(std::process::id()), status(&text)].concat());
@@ -136,8 +190,9 @@ fn stopping(notifier: &Notifier) {
 /// other (`NotifyAccess=main`). *Ready* ends the reload, so it is said when new
 /// connections go to the new generation; the main process changes only at the
 /// end of the probation, because the end of the main process is the end of the
-/// service, and before the new one hears of it, so that it is heard from then on.
-pub(super) fn observer(notifier: Notifier) -> Observer {
+/// service, and before the new one hears of it, so that it is heard from then on. If
+/// the service stops by then, it does not change any more ([`Company`]).
+pub(super) fn observer(notifier: Notifier, company: Arc<Company>) -> Observer {
     let named = AtomicBool::new(false);
     Arc::new(move |stage| {
         let fields = match stage {
@@ -151,7 +206,11 @@ pub(super) fn observer(notifier: Notifier) -> Observer {
             Stage::HandedOff => {
                 [ready(), status("new connections go to the new generation")].concat()
             }
-            Stage::Settling { successor } => {
+            Stage::Settling { successor, stops: true } => {
+                company.lead(successor);
+                [stops(), status("stopping")].concat()
+            }
+            Stage::Settling { successor, stops: false } => {
                 named.store(true, Ordering::Relaxed);
                 main_pid(successor)
             }
@@ -189,7 +248,8 @@ mod tests {
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
-        let observer = observer(Notifier::connect(Some(path.as_os_str())).unwrap());
+        let notifier = Notifier::connect(Some(path.as_os_str())).unwrap();
+        let observer = observer(notifier, Arc::default());
         stages.iter().for_each(|stage| observer(*stage));
         let mut told = Vec::new();
         let mut buffer = [0; 4096];
@@ -216,7 +276,7 @@ mod tests {
         let failed = report(1, UpgradeErrorKind::ReadyPipeClosed);
         let own = format!("MAINPID={}", std::process::id());
         let [named, taken_back] =
-            &told(&[Stage::Settling { successor: 7 }, Stage::Decided(&failed)])[..]
+            &told(&[Stage::Settling { successor: 7, stops: false }, Stage::Decided(&failed)])[..]
         else {
             panic!("two messages")
         };

@@ -214,7 +214,14 @@ mod tests {
         ecdysis.is_child = true;
         let (asks, _calls) = mpsc::unbounded_channel();
         let (systemd_sockets, systemd_sockets_read) = (None, false);
-        let process = TokioEcdysis { ecdysis, asks, systemd_sockets, systemd_sockets_read };
+        let process = TokioEcdysis {
+            ecdysis,
+            asks,
+            #[cfg(feature = "systemd_notify")]
+            company: std::sync::Arc::default(),
+            systemd_sockets,
+            systemd_sockets_read,
+        };
         let stream = process.systemd_listen_unix(StopOnShutdown::Yes, "web".to_owned(), &path);
         let stream = stream.await.unwrap();
         assert!(process.ecdysis.registry.export()[0].passed_as(9).lent);

@@ -231,7 +231,11 @@ impl Upgrader {
         tracing::info!(generation = self.process.generation(), "settled");
         #[cfg(feature = "systemd_notify")]
         if let Some(systemd) = &self.systemd {
-            self.feeder = systemd.serves(&self.process.ecdysis);
+            if then == Then::Stop {
+                systemd.follows();
+            } else {
+                self.feeder = systemd.serves(&self.process.ecdysis);
+            }
         }
         let wish = match then {
             Then::Stop => Wish::Stop,
@@ -279,7 +283,7 @@ impl Upgrader {
     async fn leave(mut self, wish: Wish) -> ExitMode {
         let ecdysis = &self.process.ecdysis;
         if wish != Wish::Upgrade && ecdysis.phase() != Phase::Stopping {
-            ecdysis.quit();
+            ecdysis.leave(wish == Wish::PartialStop);
         }
         let stopping = UpgradeError::new(UpgradeErrorKind::Stopping);
         let refused = UpgradeReport::not_started(ecdysis.generation(), stopping);
@@ -348,26 +352,26 @@ async fn leave_systemd(
     settling: Option<oneshot::Receiver<Then>>,
     wish: Wish,
 ) -> ExitMode {
-    // One that never served only ends: the service does not.
-    let stops = phase == Phase::Stopping;
-    if let (true, Some(settling)) = (stops, settling) {
-        // On probation we are not the main process yet, and systemd hears
-        // no other; that we stop makes the predecessor let go at once.
-        let _ = tokio::time::timeout(PARTING, settling).await;
-    }
     match wish {
         Wish::Upgrade | Wish::Status => {
             systemd.is_succeeded();
             ExitMode::Upgrade
         }
         Wish::PartialStop => {
-            systemd.forget_sockets();
-            ExitMode::PartialStopWithSystemd(systemd.into_notifier())
+            if let (Phase::Stopping, Some(settling)) = (phase, settling) {
+                // On probation we are not the main process yet, and systemd hears
+                // no other; that we stop makes the predecessor let go at once.
+                let _ = tokio::time::timeout(PARTING, settling).await;
+            }
+            ExitMode::PartialStopWithSystemd(systemd.stops_partly())
         }
         Wish::Stop => {
-            if stops {
+            if settling.is_some() {
+                systemd.follows();
+            }
+            // One that never served only ends: the service does not.
+            if phase == Phase::Stopping {
                 systemd.stops();
-                systemd.forget_sockets();
             }
             ExitMode::FullStop
         }
