@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::AsFd;
+#[cfg(feature = "systemd_notify")]
+use std::os::fd::OwnedFd;
 
 use crate::manifest::Ancestor;
 use crate::sys::child;
@@ -25,6 +27,17 @@ pub(crate) fn living(ancestors: &[Ancestor]) -> Vec<Ancestor> {
         }
     };
     ancestors.iter().filter(lives).copied().collect()
+}
+
+/// What becomes readable when they end, one for each that still lives.
+#[cfg(feature = "systemd_notify")]
+pub(crate) fn ends(ancestors: &[Ancestor]) -> Vec<OwnedFd> {
+    let opened = living(ancestors).into_iter().filter_map(|ancestor| {
+        let pidfd = child::open(ancestor.pid).ok()??;
+        // The number is looked at again when the pidfd holds it.
+        (started(ancestor.pid).ok()? == ancestor.started).then_some(pidfd)
+    });
+    opened.collect()
 }
 
 /// Ends the oldest of those that still drain, until at most `most` are left.

@@ -218,6 +218,13 @@ impl Ecdysis {
         living.iter().map(|ancestor| (ancestor.generation, ancestor.pid)).collect()
     }
 
+    /// The generations before this one, the oldest first, as the predecessor knew
+    /// them.
+    #[cfg(feature = "systemd_notify")]
+    pub(crate) fn ancestors(&self) -> &[Ancestor] {
+        &self.ancestors
+    }
+
     /// Says that this process is ready to serve. In a successor, it returns when
     /// the predecessor has stopped accepting, or has vanished: from then on this
     /// process accepts, and no other. Inherited sockets that nobody asks for
@@ -239,7 +246,7 @@ impl Ecdysis {
             match then {
                 Then::Serve => {}
                 Then::Upgrade => drop(upgrade::run(&course, std::env::vars_os().collect())),
-                Then::Stop | Then::PartialStop => upgrade::stop(&course),
+                Then::Stop | Then::PartialStop => upgrade::stop(&course, false),
             }
         })?;
         self.is_ready = true;
@@ -297,8 +304,14 @@ impl Ecdysis {
     /// where none is named) if it is past hearing words. In a hook it returns at
     /// once, and what the hook belongs to stops this process when it is over.
     pub fn quit(&self) {
+        self.leave(false);
+    }
+
+    /// The same; a predecessor that can still hear it is told whether this process
+    /// may go on for long with what does not stop.
+    pub(crate) fn leave(&self, partial: bool) {
         match self.course() {
-            Ok(course) => upgrade::stop(&course),
+            Ok(course) => upgrade::stop(&course, partial),
             // Nothing could ever begin here.
             Err(_) => self.watch.set(Phase::Stopping),
         }
@@ -324,6 +337,13 @@ impl Ecdysis {
     #[cfg(feature = "tokio_ecdysis")]
     pub(crate) fn is_stop_asked(&self) -> bool {
         self.requests.as_ref().is_some_and(|requests| requests.is_stop_asked())
+    }
+
+    /// Whether a stop that is asked of this process, which has been succeeded, may
+    /// be the one that its successor has had. Once.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn takes_echo(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.take_echo())
     }
 
     /// Why nothing can be done here, if that is so.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::listed::{Listed, Steering, Tenure};
 use crate::manifest::Passed;
@@ -16,6 +16,10 @@ use crate::unix_path::Inode;
 /// Told that this process wants the socket in this place of its manifest. Whether
 /// the predecessor can still be told.
 type Tell = Box<dyn Fn(u16) -> bool + Send>;
+
+/// Told that what is registered under this key has changed, and what is now
+/// registered in all. It must not ask for anything to be registered.
+type Watcher = Box<dyn Fn(&SocketKey, &[Arc<Listed>]) + Send + Sync>;
 
 #[derive(Default)]
 struct Sockets {
@@ -35,6 +39,7 @@ struct Sockets {
 pub(crate) struct Registry {
     sockets: Arc<Mutex<Sockets>>,
     tenure: Arc<AtomicU8>,
+    watcher: Arc<OnceLock<Watcher>>,
 }
 
 impl Registry {
@@ -48,6 +53,43 @@ impl Registry {
             .map(|(place, (passed, fd))| (place, registry.listed(passed, fd, true)))
             .collect();
         registry
+    }
+
+    /// Adds what is as good as passed on by a predecessor.
+    #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+    pub(crate) fn restore(&self, passed: impl Iterator<Item = (Passed, OwnedFd)>) {
+        let listed = passed.map(|(passed, fd)| (0, self.listed(passed, fd, true)));
+        self.lock().inherited.extend(listed);
+    }
+
+    /// What was inherited, claimed or not.
+    #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+    pub(crate) fn inherited(&self) -> Vec<Arc<Listed>> {
+        let sockets = self.lock();
+        let unclaimed = sockets.inherited.iter().map(|(_, listed)| listed);
+        let claimed = sockets.active.iter().filter(|listed| listed.inherited);
+        unclaimed.chain(claimed).cloned().collect()
+    }
+
+    /// Has somebody told of each change from now on. Once in the life of a registry.
+    #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+    pub(crate) fn watch(
+        &self,
+        watcher: impl Fn(&SocketKey, &[Arc<Listed>]) + Send + Sync + 'static,
+    ) {
+        let _ = self.watcher.set(Box::new(watcher));
+    }
+
+    /// Looks at what is registered, while nothing changes.
+    #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+    pub(crate) fn look(&self, look: impl FnOnce(&[Arc<Listed>])) {
+        look(&self.lock().active);
+    }
+
+    fn changed(&self, sockets: &Sockets, key: &SocketKey) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(key, &sockets.active);
+        }
     }
 
     fn listed(&self, passed: Passed, fd: OwnedFd, inherited: bool) -> Arc<Listed> {
@@ -111,7 +153,9 @@ impl Registry {
         let fd = socket.as_fd().try_clone_to_owned()?;
         let listed = self.listed(Passed { inode, lent, ..Passed::new(0, key) }, fd, false);
         let registration = self.used(listed);
-        self.lock().active.push(Arc::clone(&registration.listed));
+        let mut sockets = self.lock();
+        sockets.active.push(Arc::clone(&registration.listed));
+        self.changed(&sockets, &registration.listed.key);
         Ok(registration)
     }
 
@@ -147,7 +191,8 @@ impl Registry {
         let mut sockets = self.lock();
         for (at, listed) in sockets.active.iter().enumerate() {
             if same_socket(listed.as_fd(), socket)? {
-                sockets.active.remove(at);
+                let listed = sockets.active.remove(at);
+                self.changed(&sockets, &listed.key);
                 return Ok(true);
             }
         }
@@ -311,7 +356,12 @@ impl Drop for Registration {
         // Under the lock, so that nobody becomes a user of what is unregistered.
         let mut sockets = self.registry.lock();
         if self.listed.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let before = sockets.active.len();
             sockets.active.retain(|listed| !Arc::ptr_eq(listed, &self.listed));
+            // What was passed on, or is left to nobody, is not for us to tell of.
+            if sockets.active.len() < before {
+                self.registry.changed(&sockets, &self.listed.key);
+            }
         }
     }
 }

@@ -33,6 +33,8 @@ struct Asked {
     succeeded: bool,
     /// An upgrade was asked for and could not be passed on.
     lost: bool,
+    /// Whoever succeeds it was told to stop first.
+    echo: bool,
 }
 
 impl Requests {
@@ -132,6 +134,18 @@ impl Requests {
     /// Whether an upgrade that somebody waits for may have been lost.
     pub(crate) fn has_lost(&self) -> bool {
         self.lock().lost
+    }
+
+    /// The successor was told to stop, and this process was not.
+    pub(crate) fn expect_echo(&self) {
+        self.lock().echo = true;
+    }
+
+    /// Whether a stop that is asked of this process now may be the one that its
+    /// successor has had. Once: the next one is another.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn take_echo(&self) -> bool {
+        std::mem::take(&mut self.lock().echo)
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {

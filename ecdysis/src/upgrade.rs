@@ -67,13 +67,15 @@ pub(crate) enum Stage<'a> {
     /// successor is about to.
     HandedOff,
     /// The successor has stood the test and is about to hear that it is the one.
+    #[cfg_attr(
+        not(feature = "systemd_notify"),
+        expect(dead_code, reason = "nobody but systemd has to know")
+    )]
     Settling {
         /// Its pid.
-        #[cfg_attr(
-            not(feature = "systemd_notify"),
-            expect(dead_code, reason = "nobody but systemd has to know")
-        )]
         successor: u32,
+        /// The service stops, and both with it.
+        stops: bool,
     },
     /// It is over; before anybody else knows, and before the successor is let go.
     Decided(&'a UpgradeReport),
@@ -134,19 +136,19 @@ pub(crate) fn run(course: &Course, environment: Vec<(OsString, OsString)>) -> Up
     drop(slot);
     if course.requests.is_stop_asked() {
         // By a hook of ours, perhaps, which could not wait for its turn.
-        stop_now(course);
+        stop_now(course, false);
     }
     report
 }
 
 /// Stops this process. If an upgrade is under way, it makes way, or passes the
 /// stop on. Returns when that is over; in a hook at once.
-pub(crate) fn stop(course: &Course) {
+pub(crate) fn stop(course: &Course, partial: bool) {
     course.requests.ask(Seen::AskedStop { partial: false });
-    stop_now(course);
+    stop_now(course, partial);
 }
 
-fn stop_now(course: &Course) {
+fn stop_now(course: &Course, partial: bool) {
     // Held until the phase shows it, so that no upgrade begins before.
     let Some(_slot) = course.requests.enter_to_stop() else { return };
     if course.watch.advance(Phase::Starting, Phase::Draining) {
@@ -158,7 +160,8 @@ fn stop_now(course: &Course) {
     match course.watch.phase() {
         Phase::Draining | Phase::Stopping => {}
         Phase::Starting | Phase::Serving | Phase::HandingOff => {
-            course.tell.say(&[Later::Stopping]);
+            let said = [Later::Partly, Later::Stopping];
+            course.tell.say(if partial { &said } else { &said[1..] });
             course.registry.set_tenure(Tenure::Ours);
             course.registry.clear(None);
             course.watch.set(Phase::Stopping);
@@ -448,6 +451,9 @@ impl Drive<'_> {
         Err(UpgradeError::new(match verdict {
             Verdict::Completed => {
                 self.settling(successor);
+                if self.leaving.stops_first() {
+                    self.course.requests.expect_echo();
+                }
                 self.course.pass_on(self.leaving.owes(), successor);
                 return Ok(());
             }
@@ -463,7 +469,8 @@ impl Drive<'_> {
     /// Once; one built on the published crate is not told in words.
     fn settling(&mut self, successor: &Successor) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.course.observe(Stage::Settling { successor: successor.pid() });
+            let (successor, stops) = (successor.pid(), self.leaving.stops());
+            self.course.observe(Stage::Settling { successor, stops });
         }
     }
 }

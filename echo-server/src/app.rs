@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ecdysis::UnixOptions;
 use ecdysis::tokio_ecdysis::{
     DrainOptions, ExitMode, SignalKind, StopOnShutdown, TokioEcdysis, TokioEcdysisBuilder,
 };
+use ecdysis::{SystemdNotifierError, UnixOptions};
 use tokio::task::JoinSet;
 
 use crate::cli::Config;
@@ -28,6 +28,12 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     let mut builder = TokioEcdysisBuilder::new(SignalKind::hangup())?;
     builder.stop_on_signal(SignalKind::terminate())?;
     builder.stop_on_signal(SignalKind::interrupt())?;
+    match builder.enable_systemd_notifications() {
+        Ok(()) | Err(SystemdNotifierError::NotifySocketUnset) => {}
+        // No reason not to serve.
+        Err(error) => tracing::warn!(%error, "systemd hears nothing of us"),
+    }
+    builder.enable_systemd_fd_store().map_err(io::Error::other)?;
     builder.set_ready_deadline(config.ready_deadline);
     builder.set_probation(config.probation);
     if let Some(path) = &config.pid_file {
@@ -46,9 +52,12 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         .as_deref()
         .map(|directory| Published::new(Arc::clone(&ledger), directory))
         .transpose()?;
+    if config.from_systemd.is_some() {
+        builder.read_systemd_sockets().map_err(io::Error::other)?;
+    }
     let service = Service { greeting: config.greeting.then(|| greeting(generation)), ledger };
     let mut accepting = JoinSet::new();
-    let listen = serve_all(&builder, &config, &service, &mut accepting)?;
+    let listen = serve_all(&builder, &config, &service, &mut accepting).await?;
 
     let (ecdysis, leave) = builder.ready()?;
     tracing::info!(generation, pid = std::process::id(), %listen, "ready");
@@ -73,14 +82,18 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
 
 /// Serves every socket that the configuration asks for, and says where the first
 /// listens. Which are new and which the predecessor's, only the library needs to know.
-fn serve_all(
+async fn serve_all(
     process: &TokioEcdysis,
     config: &Config,
     service: &Service,
     accepting: &mut JoinSet<()>,
 ) -> io::Result<SocketAddr> {
     let connections = || process.connections().clone();
-    let stream = process.listen_tcp(STOP, config.listen)?;
+    let stream = match config.from_systemd.clone() {
+        Some(name) => process.systemd_listen_tcp(STOP, name, config.listen).await,
+        None => process.listen_tcp(STOP, config.listen).map_err(Into::into),
+    };
+    let stream = stream.map_err(io::Error::other)?;
     let listen = stream.local_addr()?;
     accepting.spawn(serve(stream, bytes, service.clone(), connections()));
     if let Some(path) = &config.unix {

@@ -38,6 +38,11 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) udp: Option<SocketAddr>,
 
+    /// Take the listener at that address from systemd: the one that a `.socket`
+    /// unit calls so (`FileDescriptorName=`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_systemd: Option<String>,
+
     /// Greet each connection with `generation N pid P` and a newline
     #[arg(long)]
     pub(crate) greeting: bool,

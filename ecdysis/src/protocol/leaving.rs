@@ -129,13 +129,25 @@ pub(crate) struct Leaving {
     owed: bool,
     /// The successor is about to end, and that is no failure.
     stopping: bool,
+    /// It has said so before anybody here was asked to stop.
+    stops_first: bool,
+    /// It stops partly.
+    partly: bool,
 }
 
 impl Leaving {
     /// The successor has been started; it must be ready by `deadline`.
     pub(crate) fn new(deadline: Instant, probation: Duration) -> Self {
-        let state = Leave::Initialising;
-        Self { state, deadline, probation, then: Then::Serve, owed: false, stopping: false }
+        Self {
+            state: Leave::Initialising,
+            deadline,
+            probation,
+            then: Then::Serve,
+            owed: false,
+            stopping: false,
+            stops_first: false,
+            partly: false,
+        }
     }
 
     /// When [`Seen::Deadline`] has to be handed in, if the upgrade is not over.
@@ -148,6 +160,21 @@ impl Leaving {
     /// crate). To be asked when the upgrade is completed.
     pub(crate) fn owes(&self) -> Option<Then> {
         self.owed.then_some(self.then)
+    }
+
+    /// Whether the successor was told to stop, and this process was not, so far.
+    pub(crate) fn stops_first(&self) -> bool {
+        self.stops_first
+    }
+
+    /// Whether the service is to stop, and all of it: then this process is not
+    /// succeeded, and only the first of two to end.
+    pub(crate) fn stops(&self) -> bool {
+        match self.then {
+            Then::Stop => true,
+            Then::PartialStop => false,
+            Then::Serve | Then::Upgrade => self.stopping && !self.partly,
+        }
     }
 
     /// Something happened.
@@ -219,8 +246,12 @@ impl Leaving {
                 self.ask(if partial { Then::PartialStop } else { Then::Stop });
                 self.settle(now, dialect)
             }
+            Seen::Later(Later::Partly) => {
+                self.partly = true;
+                Vec::new()
+            }
             Seen::Later(Later::Stopping) => {
-                self.stopping = true;
+                self.successor_stops();
                 self.settle(now, dialect)
             }
             Seen::Deadline => self.settle(now, dialect),
@@ -231,8 +262,12 @@ impl Leaving {
         match seen {
             Seen::Ready(_) | Seen::Paused | Seen::Garbage => Vec::new(),
             Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
+            Seen::Later(Later::Partly) => {
+                self.partly = true;
+                Vec::new()
+            }
             Seen::Later(Later::Stopping) => {
-                self.stopping = true;
+                self.successor_stops();
                 Vec::new()
             }
             Seen::AskedUpgrade => {
@@ -250,8 +285,15 @@ impl Leaving {
         }
     }
 
+    /// The successor says that it stops.
+    fn successor_stops(&mut self) {
+        self.stopping = true;
+        self.stops_first = !matches!(self.then, Then::Stop | Then::PartialStop);
+    }
+
     /// Keeps what is asked, if nothing outweighs it.
     fn ask(&mut self, then: Then) {
+        self.stops_first &= then == Then::Upgrade;
         if then >= self.then {
             self.then = then;
             self.owed = true;

@@ -65,6 +65,7 @@ impl Listener {
     /// version's, and is passed over.
     fn later(&self) -> Option<(Option<Seen>, usize)> {
         Some(match *self.unread.first()? {
+            b'P' => (Some(Seen::Later(Later::Partly)), 1),
             b'S' => (Some(Seen::Later(Later::Stopping)), 1),
             b'D' => (Some(Seen::Later(Later::Declined)), 1),
             letter @ (b'N' | b'W') => {
@@ -124,6 +125,7 @@ mod tests {
 
     fn later() -> impl Strategy<Value = Later> {
         prop_oneof![
+            Just(Later::Partly),
             Just(Later::Stopping),
             Just(Later::Declined),
             any::<(u16, bool)>().prop_map(|(place, wanted)| Later::Wants { place, wanted }),

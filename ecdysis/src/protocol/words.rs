@@ -7,6 +7,7 @@
 //! long as the predecessor listens ([`Later`]):
 //!
 //! ```text
+//! P       the stop that it will speak of is a partial one: it may live for long yet
 //! S       it was told to stop: its end will be no failure, and must not be undone
 //! N u16   it does not want the descriptor with this place in the manifest
 //! W u16   it wants that descriptor after all
@@ -72,6 +73,8 @@ pub(crate) const READY_OURS: &[u8; 4] = b"OKe\x01";
 /// A word of the successor after it was ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Later {
+    /// The stop that it will speak of is a partial one.
+    Partly,
     /// It was told to stop.
     Stopping,
     /// It was told to stop before it heard *go*, and accepts nothing.
@@ -89,6 +92,7 @@ impl Later {
     /// The bytes that say it.
     pub(crate) fn bytes(self) -> Vec<u8> {
         match self {
+            Self::Partly => vec![b'P'],
             Self::Stopping => vec![b'S'],
             Self::Declined => vec![b'D'],
             Self::Wants { place, wanted } => {

@@ -8,6 +8,8 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+#[cfg(feature = "systemd_notify")]
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::stat::Stat;
 
@@ -159,6 +161,15 @@ fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
 fn status_of_zombie(pid: libc::pid_t) -> Option<ExitStatus> {
     let stat = Stat::of(pid.unsigned_abs()).ok().filter(Stat::has_ended)?;
     stat.field(52)?.parse().ok().map(ExitStatus::from_raw)
+}
+
+/// Resolves when the process of this pidfd has ended.
+#[cfg(feature = "systemd_notify")]
+pub(crate) async fn end(pidfd: OwnedFd) -> io::Result<()> {
+    // SAFETY: an `OwnedFd` gives the same number, of the same open file, until it
+    // is dropped, which only the `AsyncFd` does.
+    let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+    registered.map_err(io::Error::from)?.readable().await.map(drop)
 }
 
 /// A pidfd of the process that has started us, if `pid` is still that: our parent,

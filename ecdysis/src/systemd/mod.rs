@@ -9,3 +9,5 @@
 pub(crate) mod notify;
 #[cfg(feature = "systemd_sockets")]
 pub(crate) mod sockets;
+#[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+pub(crate) mod store;

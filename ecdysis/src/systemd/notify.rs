@@ -8,10 +8,14 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+#[cfg(feature = "systemd_sockets")]
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "systemd_sockets")]
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -47,11 +51,6 @@ impl Notifier {
     pub(crate) fn connect(socket: Option<&OsStr>) -> Result<Self, SystemdNotifierError> {
         let value = socket.ok_or(SystemdNotifierError::NotifySocketUnset)?;
         let manager = address(value).map_err(SystemdNotifierError::SocketConnectError)?;
-        let unbound = || {
-            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-            socket.set_write_timeout(Some(PATIENCE))?;
-            Ok(socket)
-        };
         let unbound = || unbound().map_err(SystemdNotifierError::SocketCreateError);
         unbound()?.connect(&manager).map_err(SystemdNotifierError::SocketConnectError)?;
         Ok(Self(Arc::new(Inner { socket: unbound()?, manager })))
@@ -85,6 +84,30 @@ impl Notifier {
         self.0.socket.send_to_with_flags(message.as_bytes(), &self.0.manager, flags)?;
         Ok(())
     }
+
+    /// The same, and a descriptor with it.
+    #[cfg(feature = "systemd_sockets")]
+    pub(crate) fn send_with(&self, fields: &Fields, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let message = message(fields)?;
+        let socket = unbound()?;
+        socket.connect(&self.0.manager)?;
+        let fds = [fd.as_raw_fd()];
+        sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[io::IoSlice::new(message.as_bytes())],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+            None,
+        )?;
+        Ok(())
+    }
+}
+
+/// Waits only where it is not told that it must not.
+fn unbound() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 /// Where `NOTIFY_SOCKET` leads: to a path, or to an abstract name after `@`.

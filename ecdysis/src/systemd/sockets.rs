@@ -122,6 +122,20 @@ impl SystemdSockets {
         Err(SystemdSocketError::SockInfoIncorrect(format!("{name:?} is {others}, not {asked}")))
     }
 
+    /// Hands out all whose name means something to the caller.
+    #[cfg(feature = "systemd_notify")]
+    pub(crate) fn take_all<T>(&self, means: impl Fn(&str) -> Option<T>) -> Vec<(T, OwnedFd)> {
+        let mut passed = self.lock();
+        let mut taken = Vec::new();
+        for Passed { name, fd } in std::mem::take(&mut *passed) {
+            match means(&name) {
+                Some(meaning) => taken.push((meaning, fd)),
+                None => passed.push(Passed { name, fd }),
+            }
+        }
+        taken
+    }
+
     /// Closes what nobody has asked for. systemd keeps such a socket open until
     /// its unit is stopped, so whoever connects still waits for an answer that
     /// nobody gives; that is why it is a warning.
@@ -130,6 +144,13 @@ impl SystemdSockets {
             let bound = describe(&fd).unwrap_or_else(|error| Bound::Other(error.to_string()));
             tracing::warn!(name, %bound, "closing a socket of systemd that nobody asked for");
         }
+    }
+
+    /// As if systemd had passed these.
+    #[cfg(all(test, feature = "systemd_notify"))]
+    pub(crate) fn as_passed<'a>(sockets: impl Iterator<Item = (&'a str, OwnedFd)>) -> Self {
+        let passed = sockets.map(|(name, fd)| Passed { name: name.to_owned(), fd });
+        Self(Mutex::new(passed.collect()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Passed>> {

@@ -33,6 +33,8 @@ pub struct TokioEcdysisBuilder {
     control_users: Vec<u32>,
     #[cfg(feature = "systemd_notify")]
     systemd: Option<crate::systemd::notify::SystemdNotifier>,
+    #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+    store: Option<Arc<crate::systemd::store::Store>>,
 }
 
 impl TokioEcdysisBuilder {
@@ -55,8 +57,12 @@ impl TokioEcdysisBuilder {
         let inner = TokioEcdysis {
             ecdysis: Ecdysis::try_new()?,
             asks,
+            #[cfg(feature = "systemd_notify")]
+            company: Arc::default(),
             #[cfg(feature = "systemd_sockets")]
             systemd_sockets: None,
+            #[cfg(feature = "systemd_sockets")]
+            systemd_sockets_read: false,
         };
         Ok(Self {
             inner,
@@ -64,11 +70,16 @@ impl TokioEcdysisBuilder {
             control_users: Vec::new(),
             #[cfg(feature = "systemd_notify")]
             systemd: None,
+            #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+            store: None,
         })
     }
 
     /// Has a signal stop the whole service; a second one, while this process
-    /// drains its connections ([`TokioEcdysis::drain`]), ends the drain.
+    /// drains its connections ([`TokioEcdysis::drain`]), ends the drain. One that is
+    /// sent to all of the service's processes in the middle of a handoff, by systemd
+    /// or a terminal, counts once: another that comes to one of them within two
+    /// seconds is the same.
     ///
     /// # Errors
     /// Those of installing a signal handler.
@@ -214,10 +225,38 @@ impl TokioEcdysisBuilder {
         &mut self,
     ) -> Result<(), crate::systemd::notify::SystemdNotifierError> {
         let notifier = crate::systemd::notify::SystemdNotifier::new()?;
-        let observer = super::systemd::observer(notifier.core().clone());
+        let company = Arc::clone(&self.inner.company);
+        let observer = super::systemd::observer(notifier.core().clone(), company);
         self.inner.ecdysis.observers.push(observer);
         self.inner.ecdysis.kin = Kin::Sibling;
         self.systemd = Some(notifier);
+        Ok(())
+    }
+
+    /// Has systemd keep the sockets of this service, with their queues, and so
+    /// survive a crash of it: the process that is started then (`Restart=`) finds
+    /// them as a successor would. To be called after
+    /// [`Self::enable_systemd_notifications`] and before any socket is made. What
+    /// was accepted dies with the process; who waits in a queue is served.
+    ///
+    /// The unit needs `FileDescriptorStoreMax=`, at least the number of sockets,
+    /// control sockets included; without it, or with a systemd before 254, or
+    /// without notifications, this does nothing. Sockets of a `.socket` unit are
+    /// systemd's anyway. On a stop nothing is kept, since queues are emptied then.
+    ///
+    /// # Errors
+    /// What is wrong with the variables that systemd sets (sd_listen_fds(3)).
+    #[cfg(all(feature = "systemd_notify", feature = "systemd_sockets"))]
+    pub fn enable_systemd_fd_store(
+        &mut self,
+    ) -> Result<(), crate::systemd::sockets::SystemdSocketsReadError> {
+        let most = std::env::var("FDSTORE").ok().and_then(|most| most.parse::<u32>().ok());
+        if let (Some(notifier), Some(1..)) = (&self.systemd, most) {
+            let notifier = notifier.core().clone();
+            self.inner.restore_systemd_sockets()?;
+            let registry = &self.inner.ecdysis.registry;
+            self.store = Some(crate::systemd::store::Store::new(notifier, registry));
+        }
         Ok(())
     }
 
@@ -261,6 +300,15 @@ impl TokioEcdysisBuilder {
         self,
     ) -> io::Result<(Arc<TokioEcdysis>, impl Future<Output = TokioEcdysisUpgradeResult>)> {
         let Self { mut inner, triggers, .. } = self;
+        #[cfg(feature = "systemd_notify")]
+        let systemd = self.systemd.map(|notifier| {
+            super::systemd::Manager::new(
+                notifier.core().clone(),
+                Arc::clone(&inner.company),
+                #[cfg(feature = "systemd_sockets")]
+                self.store,
+            )
+        });
         inner.ecdysis.signals = triggers.signals();
         #[cfg(feature = "systemd_sockets")]
         if let Some(sockets) = &inner.systemd_sockets {
@@ -277,7 +325,7 @@ impl TokioEcdysisBuilder {
             triggers,
             settling,
             #[cfg(feature = "systemd_notify")]
-            self.systemd.map(|notifier| notifier.core().clone()),
+            systemd,
         );
         Ok((process, upgrader.run()))
     }

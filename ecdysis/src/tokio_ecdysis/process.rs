@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+#[cfg(feature = "systemd_notify")]
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -62,8 +64,15 @@ impl StoppableStream<UdpStream> {
 pub struct TokioEcdysis {
     pub(super) ecdysis: Ecdysis,
     pub(super) asks: mpsc::UnboundedSender<Asked>,
+    /// Who ends before whom where systemd looks on.
+    #[cfg(feature = "systemd_notify")]
+    pub(super) company: Arc<super::systemd::Company>,
+    /// What systemd has passed to this process, if that was looked at.
     #[cfg(feature = "systemd_sockets")]
     pub(super) systemd_sockets: Option<crate::systemd::sockets::SystemdSockets>,
+    /// The application wants to ask for it.
+    #[cfg(feature = "systemd_sockets")]
+    pub(super) systemd_sockets_read: bool,
 }
 
 impl TokioEcdysis {
@@ -97,8 +106,22 @@ impl TokioEcdysis {
     /// until they have, until the deadline, or until the process is told to stop
     /// (once more); and cuts what is left. To be called when nothing is accepted
     /// any more.
+    ///
+    /// Where systemd is told of what goes on, and this is a stop, it waits for the
+    /// other generations that still drain, too: systemd takes the end of the main
+    /// process for the end of the service, and kills them. They have no more time than
+    /// the connections of this process.
     pub async fn drain(&self, options: &DrainOptions) -> Drained {
-        drain(self.ecdysis.connections(), options).await
+        #[cfg(feature = "systemd_notify")]
+        let began = tokio::time::Instant::now();
+        let drained = drain(self.ecdysis.connections(), options).await;
+        #[cfg(feature = "systemd_notify")]
+        tokio::select! {
+            () = self.company.others_end(&self.ecdysis) => {}
+            () = self.connections().hurried() => {}
+            () = tokio::time::sleep(options.deadline.saturating_sub(began.elapsed())) => {}
+        }
+        drained
     }
 
     /// Upgrades this process, as a signal would. Resolves when the outcome is
@@ -366,8 +389,12 @@ mod tests {
         let process = TokioEcdysis {
             ecdysis: Ecdysis::from_environment(|_| None).unwrap(),
             asks: mpsc::unbounded_channel().0,
+            #[cfg(feature = "systemd_notify")]
+            company: Arc::default(),
             #[cfg(feature = "systemd_sockets")]
             systemd_sockets: None,
+            #[cfg(feature = "systemd_sockets")]
+            systemd_sockets_read: false,
         };
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let mut stream = process.build_stream_udp(StopOnShutdown::Yes, any, bound).unwrap();

@@ -4,16 +4,23 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::ancestors;
+use crate::ecdysis::Ecdysis;
+use crate::phase::Phase;
+use crate::sys::child::{self, Kin};
 use crate::systemd::notify::{
-    Fields, Notifier, main_pid, monotonic, ready, ready_main, reloading, status, stopping as stops,
-    watchdog, watchdog_interval,
+    Fields, Notifier, SystemdNotifier, main_pid, monotonic, ready, ready_main, reloading, status,
+    stopping as stops, watchdog, watchdog_interval,
 };
+#[cfg(feature = "systemd_sockets")]
+use crate::systemd::store::Store;
 use crate::upgrade::{Observer, Stage};
 
 /// Tells it, or says in the log that it could not be told.
@@ -24,6 +31,123 @@ fn tell(notifier: &Notifier, fields: &Fields) {
 fn log(fields: &Fields, sent: io::Result<()>) {
     if let Err(error) = sent {
         tracing::warn!(%error, ?fields, "cannot notify systemd");
+    }
+}
+
+/// Who ends before whom. The end of the main process is the end of the service, so
+/// that one ends last: a successor that is the main process waits for those before
+/// it. If the service stops before it has become that, its predecessor stays the main
+/// process, and waits for it: once systemd stops a service, it hears of no other main
+/// process (`MAINPID=`).
+#[derive(Debug, Default)]
+pub(super) struct Company {
+    /// The successor stops with this process, which waits for it.
+    leads: AtomicBool,
+    /// That successor, if it lives.
+    follower: Mutex<Option<OwnedFd>>,
+    /// The predecessor stops with this process, and waits for it.
+    follows: AtomicBool,
+}
+
+impl Company {
+    fn lead(&self, successor: u32) {
+        self.leads.store(true, Ordering::Relaxed);
+        // `None` is one that has ended already.
+        *self.lock() = child::open(successor).ok().flatten();
+    }
+
+    /// Waits until the others have ended whose end this process has to see.
+    pub(super) async fn others_end(&self, ecdysis: &Ecdysis) {
+        let older = match (ecdysis.phase(), ecdysis.ancestors()) {
+            _ if ecdysis.kin == Kin::Child => &[],
+            (Phase::Stopping, [older @ .., _predecessor]) if self.follows() => older,
+            (Phase::Stopping, all) => all,
+            (Phase::Starting | Phase::Serving | Phase::HandingOff | Phase::Draining, _) => &[],
+        };
+        let follower = self.lock().take();
+        for pidfd in ancestors::ends(older).into_iter().chain(follower) {
+            if let Err(error) = child::end(pidfd).await {
+                tracing::warn!(%error, "cannot wait for the end of another generation");
+            }
+        }
+    }
+
+    fn follows(&self) -> bool {
+        self.follows.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What systemd is to a process: somebody who is told, and who may keep its sockets.
+#[derive(Debug)]
+pub(super) struct Manager {
+    notifier: Notifier,
+    company: Arc<Company>,
+    #[cfg(feature = "systemd_sockets")]
+    store: Option<Arc<Store>>,
+}
+
+impl Manager {
+    pub(super) fn new(
+        notifier: Notifier,
+        company: Arc<Company>,
+        #[cfg(feature = "systemd_sockets")] store: Option<Arc<Store>>,
+    ) -> Self {
+        Self {
+            notifier,
+            company,
+            #[cfg(feature = "systemd_sockets")]
+            store,
+        }
+    }
+
+    /// This process serves, and is the main one.
+    pub(super) fn serves(&self, ecdysis: &Ecdysis) -> Option<Feeder> {
+        serving(&self.notifier, ecdysis.generation());
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            store.begin(&ecdysis.registry);
+        }
+        Feeder::new(&self.notifier, ecdysis.is_child())
+    }
+
+    /// It stops before it has become the main one.
+    pub(super) fn follows(&self) {
+        self.company.follows.store(true, Ordering::Relaxed);
+    }
+
+    /// It has been succeeded, or is the first of two that stop.
+    pub(super) fn is_succeeded(&self) {
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            let leads = self.company.leads.load(Ordering::Relaxed);
+            if leads { store.clear() } else { store.end() }
+        }
+    }
+
+    /// It stops on some of its sockets; what it says is the application's affair.
+    pub(super) fn stops_partly(self) -> SystemdNotifier {
+        self.forget_sockets();
+        SystemdNotifier::over(self.notifier)
+    }
+
+    /// The service stops.
+    pub(super) fn stops(&self) {
+        if !self.company.follows() {
+            stopping(&self.notifier);
+            self.forget_sockets();
+        }
+    }
+
+    /// Its sockets are nobody's any more.
+    fn forget_sockets(&self) {
+        #[cfg(feature = "systemd_sockets")]
+        if let Some(store) = &self.store {
+            store.clear();
+        }
     }
 }
 
@@ -38,7 +162,7 @@ pub(super) struct Feeder {
 impl Feeder {
     /// `None` if there is no watchdog. The variables are those of the first
     /// generation; what they say of its pid holds for its successors.
-    pub(super) fn new(notifier: &Notifier, is_child: bool) -> Option<Self> {
+    fn new(notifier: &Notifier, is_child: bool) -> Option<Self> {
         let pid = env::var_os("WATCHDOG_PID");
         let first = pid.as_deref().and_then(OsStr::to_str).and_then(|pid| pid.parse().ok());
         let accepted = [first.filter(|_| is_child).unwrap_or_else(std::process::id)];
@@ -57,14 +181,12 @@ impl Feeder {
     }
 }
 
-/// This process serves, and is the main one.
-pub(super) fn serving(notifier: &Notifier, generation: u64) {
+fn serving(notifier: &Notifier, generation: u64) {
     let text = format!("generation {generation} serves");
     tell(notifier, &[ready_main(std::process::id()), status(&text)].concat());
 }
 
-/// The service stops.
-pub(super) fn stopping(notifier: &Notifier) {
+fn stopping(notifier: &Notifier) {
     tell(notifier, &[stops(), status("stopping")].concat());
 }
 
@@ -73,8 +195,9 @@ pub(super) fn stopping(notifier: &Notifier) {
 /// other (`NotifyAccess=main`). *Ready* ends the reload, so it is said when new
 /// connections go to the new generation; the main process changes only at the
 /// end of the probation, because the end of the main process is the end of the
-/// service, and before the new one hears of it, so that it is heard from then on.
-pub(super) fn observer(notifier: Notifier) -> Observer {
+/// service, and before the new one hears of it, so that it is heard from then on. If
+/// the service stops by then, it does not change any more ([`Company`]).
+pub(super) fn observer(notifier: Notifier, company: Arc<Company>) -> Observer {
     let named = AtomicBool::new(false);
     Arc::new(move |stage| {
         let fields = match stage {
@@ -88,7 +211,11 @@ pub(super) fn observer(notifier: Notifier) -> Observer {
             Stage::HandedOff => {
                 [ready(), status("new connections go to the new generation")].concat()
             }
-            Stage::Settling { successor } => {
+            Stage::Settling { successor, stops: true } => {
+                company.lead(successor);
+                [stops(), status("stopping")].concat()
+            }
+            Stage::Settling { successor, stops: false } => {
                 named.store(true, Ordering::Relaxed);
                 let fields = main_pid(successor);
                 // Were this lost, the service would end when we do. Nobody waits for
@@ -129,7 +256,8 @@ mod tests {
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
-        let observer = observer(Notifier::connect(Some(path.as_os_str())).unwrap());
+        let notifier = Notifier::connect(Some(path.as_os_str())).unwrap();
+        let observer = observer(notifier, Arc::default());
         stages.iter().for_each(|stage| observer(*stage));
         let mut told = Vec::new();
         let mut buffer = [0; 4096];
@@ -156,7 +284,7 @@ mod tests {
         let failed = report(1, UpgradeErrorKind::ReadyPipeClosed);
         let own = format!("MAINPID={}", std::process::id());
         let [named, taken_back] =
-            &told(&[Stage::Settling { successor: 7 }, Stage::Decided(&failed)])[..]
+            &told(&[Stage::Settling { successor: 7, stops: false }, Stage::Decided(&failed)])[..]
         else {
             panic!("two messages")
         };
@@ -174,13 +302,13 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         let notifier = Notifier::connect(Some(path.as_os_str())).unwrap();
         while notifier.send(&[("STATUS", "busy")]).is_ok() {}
-        let observer = observer(notifier);
+        let observer = observer(notifier, Arc::default());
         #[expect(clippy::disallowed_methods, reason = "time is what this is about")]
         let began = Instant::now();
-        observer(Stage::Settling { successor: 7 });
+        observer(Stage::Settling { successor: 7, stops: false });
         assert!(began.elapsed() >= Duration::from_millis(900), "one that never reads");
         std::thread::scope(|scope| {
-            scope.spawn(|| observer(Stage::Settling { successor: 8 }));
+            scope.spawn(|| observer(Stage::Settling { successor: 8, stops: false }));
             let mut buffer = [0; 64];
             loop {
                 let count = manager.recv(&mut buffer).unwrap();

@@ -18,6 +18,8 @@ use crate::listed::Manner;
 use crate::registry::Registration;
 use crate::socket::SocketKey;
 use crate::systemd::sockets::{Bound, SystemdSocketError, SystemdSockets, SystemdSocketsReadError};
+#[cfg(feature = "systemd_notify")]
+use crate::systemd::store::restore;
 
 /// Sockets of a `.socket` unit. None of these functions makes a socket: in the
 /// process that systemd has started, each finds the one that has this name
@@ -35,11 +37,37 @@ impl TokioEcdysis {
         if self.is_child() {
             return Ok(());
         }
-        if self.systemd_sockets.is_some() {
+        if self.systemd_sockets_read {
             return Err(SystemdSocketsReadError::DuplicateSystemdSocketsRead);
         }
-        let lookup = |name: &str| std::env::var_os(name);
-        self.systemd_sockets = Some(SystemdSockets::read(lookup, std::process::id())?);
+        self.passed_by_systemd()?;
+        self.systemd_sockets_read = true;
+        Ok(())
+    }
+
+    /// Takes over what systemd has kept of a process that has crashed, if this is
+    /// the one that it has started then.
+    #[cfg(feature = "systemd_notify")]
+    pub(super) fn restore_systemd_sockets(&mut self) -> Result<(), SystemdSocketsReadError> {
+        if self.is_child() || std::env::var_os("LISTEN_FDS").is_none() {
+            return Ok(());
+        }
+        match self.passed_by_systemd() {
+            // Passed to whoever has started us, and so not to us.
+            Ok(()) | Err(SystemdSocketsReadError::DoesNotMatchListenPid) => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(sockets) = &self.systemd_sockets {
+            restore(sockets, &self.ecdysis.registry);
+        }
+        Ok(())
+    }
+
+    fn passed_by_systemd(&mut self) -> Result<(), SystemdSocketsReadError> {
+        if self.systemd_sockets.is_none() {
+            let lookup = |name: &str| std::env::var_os(name);
+            self.systemd_sockets = Some(SystemdSockets::read(lookup, std::process::id())?);
+        }
         Ok(())
     }
 
@@ -152,7 +180,8 @@ impl TokioEcdysis {
             registration.listed.lend();
             return Ok((socket, registration));
         }
-        let Some(sockets) = &self.systemd_sockets else {
+        let sockets = self.systemd_sockets.as_ref().filter(|_| self.systemd_sockets_read);
+        let Some(sockets) = sockets else {
             return Err(SystemdSocketError::SystemdSocketsNotInitialized);
         };
         let socket = sockets.take(name, bound)?;
@@ -184,7 +213,15 @@ mod tests {
         ecdysis.registry = Registry::inheriting(vec![(passed, socket.into())]);
         ecdysis.is_child = true;
         let (asks, _calls) = mpsc::unbounded_channel();
-        let process = TokioEcdysis { ecdysis, asks, systemd_sockets: None };
+        let (systemd_sockets, systemd_sockets_read) = (None, false);
+        let process = TokioEcdysis {
+            ecdysis,
+            asks,
+            #[cfg(feature = "systemd_notify")]
+            company: std::sync::Arc::default(),
+            systemd_sockets,
+            systemd_sockets_read,
+        };
         let stream = process.systemd_listen_unix(StopOnShutdown::Yes, "web".to_owned(), &path);
         let stream = stream.await.unwrap();
         assert!(process.ecdysis.registry.export()[0].passed_as(9).lent);

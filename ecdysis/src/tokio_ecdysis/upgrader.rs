@@ -7,8 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::process::TokioEcdysis;
 use super::trigger::{Asked, Asker, ExitMode, ExitReason, Triggers, Wish};
@@ -25,7 +27,13 @@ pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
 
 /// How long a predecessor may take to let go of a process that stops.
 #[cfg(feature = "systemd_notify")]
-const PARTING: std::time::Duration = std::time::Duration::from_secs(1);
+const PARTING: Duration = Duration::from_secs(1);
+
+/// For how long a stop that reaches one generation in the course of a handoff may
+/// reach it once more: a supervisor that signals the whole cgroup, or a terminal,
+/// tells both, and the predecessor, as far as it knows, has to pass on what it was
+/// told. It does so within its last words, which are a matter of milliseconds.
+const ECHO: Duration = Duration::from_secs(2);
 
 /// What the loop waits for.
 enum Event {
@@ -59,12 +67,14 @@ pub(super) struct Upgrader {
     phase: Listening,
     /// Becomes ready when this process may be upgraded; `None` from then on.
     settling: Option<oneshot::Receiver<Then>>,
+    /// When the predecessor let go, if there was one.
+    settled: Option<Instant>,
     running: Option<Running>,
     /// An upgrade that was asked for and cannot begin yet: all that were asked
     /// for meanwhile are one, which begins after the last of them.
     owed: Option<Upgrade>,
     #[cfg(feature = "systemd_notify")]
-    systemd: Option<crate::systemd::notify::Notifier>,
+    systemd: Option<super::systemd::Manager>,
     #[cfg(feature = "systemd_notify")]
     feeder: Option<super::systemd::Feeder>,
 }
@@ -74,7 +84,7 @@ impl Upgrader {
         process: Arc<TokioEcdysis>,
         triggers: Triggers,
         settling: oneshot::Receiver<Then>,
-        #[cfg(feature = "systemd_notify")] systemd: Option<crate::systemd::notify::Notifier>,
+        #[cfg(feature = "systemd_notify")] systemd: Option<super::systemd::Manager>,
     ) -> Self {
         let phase = process.ecdysis.watch.listen();
         Self {
@@ -82,6 +92,7 @@ impl Upgrader {
             triggers,
             phase,
             settling: Some(settling),
+            settled: None,
             running: None,
             owed: None,
             #[cfg(feature = "systemd_notify")]
@@ -207,7 +218,7 @@ impl Upgrader {
                     if !matches!(running.stop, Some((Wish::Stop, _))) {
                         running.stop = Some((wish, reason));
                     }
-                } else {
+                } else if !self.process.ecdysis.takes_echo() {
                     // It has just been succeeded, and only its drain is left.
                     self.process.connections().hurry();
                 }
@@ -219,11 +230,15 @@ impl Upgrader {
 
     fn settled(&mut self, then: Then) -> Option<(Wish, ExitReason)> {
         self.settling = None;
+        self.settled = self.process.is_child().then(Instant::now);
         tracing::info!(generation = self.process.generation(), "settled");
         #[cfg(feature = "systemd_notify")]
-        if let Some(notifier) = &self.systemd {
-            super::systemd::serving(notifier, self.process.generation());
-            self.feeder = super::systemd::Feeder::new(notifier, self.process.is_child());
+        if let Some(systemd) = &self.systemd {
+            if then == Then::Stop {
+                systemd.follows();
+            } else {
+                self.feeder = systemd.serves(&self.process.ecdysis);
+            }
         }
         let wish = match then {
             Then::Stop => Wish::Stop,
@@ -271,7 +286,7 @@ impl Upgrader {
     async fn leave(mut self, wish: Wish) -> ExitMode {
         let ecdysis = &self.process.ecdysis;
         if wish != Wish::Upgrade && ecdysis.phase() != Phase::Stopping {
-            ecdysis.quit();
+            ecdysis.leave(wish == Wish::PartialStop);
         }
         let stopping = UpgradeError::new(UpgradeErrorKind::Stopping);
         let refused = UpgradeReport::not_started(ecdysis.generation(), stopping);
@@ -281,42 +296,36 @@ impl Upgrader {
             Wish::Upgrade | Wish::Status => UpgradeErrorKind::Succeeded,
             Wish::Stop | Wish::PartialStop => UpgradeErrorKind::Stopping,
         };
+        let echo = self.expects_echo(wish).then(|| Instant::now() + ECHO);
         let hearing = Hearing {
             triggers: self.triggers,
             connections: ecdysis.connections().clone(),
             refused: UpgradeReport::not_started(ecdysis.generation(), refusal.into()),
+            echo,
             // Whoever is succeeded is not the one that systemd watches.
             #[cfg(feature = "systemd_notify")]
             feeder: self.feeder.filter(|_| wish != Wish::Upgrade),
         };
         tokio::spawn(hearing.run());
         #[cfg(feature = "systemd_notify")]
-        if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take())
-            && ecdysis.phase() == Phase::Stopping
-        {
-            // On probation we are not the main process yet, and systemd hears
-            // no other; that we stop makes the predecessor let go at once.
-            let _ = tokio::time::timeout(PARTING, settling).await;
+        if let Some(systemd) = self.systemd.take() {
+            return leave_systemd(systemd, ecdysis.phase(), self.settling.take(), wish).await;
         }
         match wish {
             Wish::Upgrade | Wish::Status => ExitMode::Upgrade,
-            Wish::PartialStop => {
-                #[cfg(feature = "systemd_notify")]
-                if let Some(notifier) = self.systemd.take() {
-                    let notifier = crate::systemd::notify::SystemdNotifier::over(notifier);
-                    return ExitMode::PartialStopWithSystemd(notifier);
-                }
-                ExitMode::PartialStop
-            }
-            Wish::Stop => {
-                #[cfg(feature = "systemd_notify")]
-                // One that never served only ends: the service does not.
-                if let Some(notifier) = &self.systemd
-                    && ecdysis.phase() == Phase::Stopping
-                {
-                    super::systemd::stopping(notifier);
-                }
-                ExitMode::FullStop
+            Wish::PartialStop => ExitMode::PartialStop,
+            Wish::Stop => ExitMode::FullStop,
+        }
+    }
+
+    /// Whether the next stop may be the one that has reached the service already,
+    /// here or in the other process of a handoff.
+    fn expects_echo(&self, wish: Wish) -> bool {
+        match wish {
+            Wish::Upgrade | Wish::Status => self.process.ecdysis.takes_echo(),
+            Wish::Stop | Wish::PartialStop if !self.process.is_child() => false,
+            Wish::Stop | Wish::PartialStop => {
+                self.settled.is_none_or(|settled| settled.elapsed() < ECHO)
             }
         }
     }
@@ -334,6 +343,40 @@ impl Upgrader {
                 .collect(),
             counters: serde_json::to_value(ecdysis.counts()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Tells systemd that this process leaves, as far as that concerns it.
+#[cfg(feature = "systemd_notify")]
+async fn leave_systemd(
+    systemd: super::systemd::Manager,
+    phase: Phase,
+    settling: Option<oneshot::Receiver<Then>>,
+    wish: Wish,
+) -> ExitMode {
+    match wish {
+        Wish::Upgrade | Wish::Status => {
+            systemd.is_succeeded();
+            ExitMode::Upgrade
+        }
+        Wish::PartialStop => {
+            if let (Phase::Stopping, Some(settling)) = (phase, settling) {
+                // On probation we are not the main process yet, and systemd hears
+                // no other; that we stop makes the predecessor let go at once.
+                let _ = tokio::time::timeout(PARTING, settling).await;
+            }
+            ExitMode::PartialStopWithSystemd(systemd.stops_partly())
+        }
+        Wish::Stop => {
+            if settling.is_some() {
+                systemd.follows();
+            }
+            // One that never served only ends: the service does not.
+            if phase == Phase::Stopping {
+                systemd.stops();
+            }
+            ExitMode::FullStop
         }
     }
 }
@@ -366,6 +409,8 @@ struct Hearing {
     connections: Connections,
     /// What whoever asks for an upgrade is told.
     refused: UpgradeReport,
+    /// Until when one stop more is no second one, but the first once more.
+    echo: Option<Instant>,
     #[cfg(feature = "systemd_notify")]
     feeder: Option<super::systemd::Feeder>,
 }
@@ -375,10 +420,19 @@ impl Hearing {
         loop {
             let Asked { wish, asker, .. } = poll_fn(|cx| self.poll(cx)).await;
             match wish {
+                Wish::Stop | Wish::PartialStop if self.takes_echo() => {
+                    tracing::info!(
+                        "this stop has reached another generation as well: it counts once"
+                    );
+                }
                 Wish::Stop | Wish::PartialStop => self.connections.hurry(),
                 Wish::Upgrade | Wish::Status => asker.report(&self.refused),
             }
         }
+    }
+
+    fn takes_echo(&mut self) -> bool {
+        self.echo.take().is_some_and(|until| Instant::now() < until)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asked> {
@@ -393,7 +447,6 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use tokio::signal::unix::SignalKind;

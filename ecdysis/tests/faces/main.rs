@@ -20,6 +20,8 @@ mod garbage;
 #[cfg(feature = "tokio_ecdysis")]
 mod probation;
 #[cfg(feature = "tokio_ecdysis")]
+mod stops;
+#[cfg(feature = "tokio_ecdysis")]
 mod control;
 #[cfg(feature = "tokio_ecdysis")]
 mod program;

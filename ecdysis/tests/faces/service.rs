@@ -197,6 +197,14 @@ impl Service {
         }
     }
 
+    /// What has been written so far.
+    #[cfg(feature = "systemd_notify")]
+    pub(crate) fn log_so_far(&self) -> Vec<String> {
+        let log = &mut *self.log.borrow_mut();
+        log.lines.extend(self.lines.try_iter());
+        log.lines.clone()
+    }
+
     /// Waits until no process writes to the log any more; all of it.
     pub(crate) fn log_to_the_end(&self) -> Vec<String> {
         let log = &mut *self.log.borrow_mut();

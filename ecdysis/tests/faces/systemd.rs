@@ -12,15 +12,16 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use ecdysis::control::{Command, request};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt::PassCred,
 };
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::clients::{Looping, greet};
-use crate::service::{PATIENCE, Service, Start, field, signal};
+use crate::clients::{Greeted, Looping, greet};
+use crate::service::{PATIENCE, Service, Start, eventually, field, signal};
 
 /// What the kernel says of a process (proc_pid_status(5)).
 fn field_of_status(pid: u32, name: &str) -> String {
@@ -268,41 +269,108 @@ fn a_stop_during_an_upgrade_ends_the_reload_first() {
     assert!(manager.next_now().is_none());
 }
 
-#[test]
-fn a_stop_on_probation_is_told_by_the_successor_when_it_is_the_main_process() {
-    let manager = Manager::at_a_path();
-    let mut service = manager.serve(Start::new("tokio").with("PROBATION", "3600000"));
-    signal(service.first_pid(), Signal::SIGHUP);
+/// A service on probation, and a connection to each of the two processes.
+fn on_probation(manager: &Manager) -> (Service, [Greeted; 2]) {
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "3600000"));
+    let old = greet(service.address()).unwrap();
+    signal(old.pid, Signal::SIGHUP);
     manager.reloads();
     manager.has_handed_off();
-    let serves = service.log_until("generation 1 serves");
-    let second = field(&serves, "pid").parse().unwrap();
-    signal(service.first_pid(), Signal::SIGTERM);
-    manager.is_succeeded_by(second);
-    manager.serves(second, 1);
-    manager.stops();
-    assert_eq!(service.first_exit_code(), Some(0));
-    service.log_to_the_end();
-    assert!(manager.next_now().is_none());
+    // One that is stopped before it serves is no successor, and rolled back.
+    service.log_until("generation 1 is serving");
+    let new = greet(service.address()).unwrap();
+    assert_eq!(new.generation, 1);
+    (service, [old, new])
+}
+
+/// systemd hears of no other main process when it has begun to stop the service:
+/// the successor was killed with its connections when the old process had ended.
+#[test]
+fn a_stop_on_probation_is_told_by_the_old_process_which_ends_last() {
+    for told in [0, 1] {
+        for first in [0, 1] {
+            let manager = Manager::at_a_path();
+            let (mut service, clients) = on_probation(&manager);
+            signal(clients[told].pid, Signal::SIGTERM);
+            for generation in [0, 1] {
+                service.log_until(&format!("generation {generation} leaves"));
+            }
+            manager.stops();
+            // In either order.
+            let mut clients = clients.into_iter();
+            let (old, new) = (clients.next().unwrap(), clients.next().unwrap());
+            let (one, mut other) = if first == 0 { (old, new) } else { (new, old) };
+            drop(one);
+            assert!(other.echoes("in flight"));
+            drop(other);
+            assert_eq!(service.first_exit_code(), Some(0));
+            let log = service.log_to_the_end();
+            let at = |text: &str| log.iter().position(|line| line.contains(text)).unwrap();
+            assert!(at("generation 1 is done") < at("generation 0 is done"), "{log:#?}");
+            assert!(!log.iter().any(|line| line.contains("connections cut")), "{log:#?}");
+            assert!(manager.next_now().is_none(), "nobody else has said anything");
+        }
+    }
+}
+
+/// It may live for long yet with what does not stop.
+#[test]
+fn after_a_partial_stop_on_probation_the_successor_is_the_main_process() {
+    for told in ["the old one", "the new one"] {
+        let manager = Manager::at_a_path();
+        let (mut service, [old, new]) = on_probation(&manager);
+        let second = new.pid;
+        if told == "the new one" {
+            // It serves, and so it answers here.
+            assert!(request(&service.path("drain"), Command::Drain, PATIENCE).unwrap().ok);
+        } else {
+            signal(old.pid, Signal::SIGUSR1);
+        }
+        manager.is_succeeded_by(second);
+        if told == "the old one" {
+            manager.serves(second, 1);
+        }
+        service.log_until("generation 1 leaves: PartialStop");
+        drop((old, new));
+        assert_eq!(service.first_exit_code(), Some(0), "it is not waited for");
+    }
+}
+
+/// A service that was told to stop while an older generation has a connection.
+fn stopped_with_an_older_one(manager: &Manager) -> (Service, Greeted, u32) {
+    let service = manager.serve(Start::new("tokio").with("PROBATION", "0"));
+    let old = greet(service.address()).unwrap();
+    signal(old.pid, Signal::SIGHUP);
+    let second = field(&service.log_until("generation 1 serves"), "pid").parse().unwrap();
+    service.log_until("generation 0 leaves");
+    signal(second, Signal::SIGTERM);
+    service.log_until("generation 1 leaves");
+    (service, old, second)
+}
+
+/// systemd takes the end of the main process for that of the service.
+#[test]
+fn a_main_process_that_stops_waits_for_the_older_ones() {
+    let manager = Manager::at_a_path();
+    let (service, mut old, _) = stopped_with_an_older_one(&manager);
+    assert!(old.echoes("in flight"));
+    drop(old);
+    let log = service.log_to_the_end();
+    let at = |text: &str| log.iter().position(|line| line.contains(text)).unwrap();
+    assert!(at("generation 0 is done") < at("generation 1 is done"), "{log:#?}");
 }
 
 #[test]
-fn a_stop_of_a_successor_on_probation_is_told_when_it_is_the_main_process() {
+fn a_second_stop_ends_the_wait_for_the_older_ones() {
     let manager = Manager::at_a_path();
-    let mut service = manager.serve(Start::new("tokio").with("PROBATION", "3600000"));
-    signal(service.first_pid(), Signal::SIGHUP);
-    manager.reloads();
-    manager.has_handed_off();
-    let serves = service.log_until("generation 1 serves");
-    let second = field(&serves, "pid").parse().unwrap();
-    // One that is stopped before it serves is no successor, and rolled back.
-    service.log_until("generation 1 is serving");
-    signal(second, Signal::SIGTERM);
-    manager.is_succeeded_by(second);
-    manager.stops();
-    assert_eq!(service.first_exit_code(), Some(0));
-    service.log_to_the_end();
-    assert!(manager.next_now().is_none());
+    let (service, mut old, second) = stopped_with_an_older_one(&manager);
+    // As often as is needed: the first of them may be taken for the one before.
+    eventually("it ends", || {
+        let _ = kill(Pid::from_raw(second.cast_signed()), Signal::SIGTERM);
+        let log = service.log_so_far();
+        log.iter().any(|line| line.contains("generation 1 is done")).then_some(())
+    });
+    assert!(old.echoes("in flight"));
 }
 
 #[test]

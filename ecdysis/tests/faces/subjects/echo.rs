@@ -22,6 +22,7 @@ use super::span;
 pub(super) async fn run(directory: &Path) -> io::Result<()> {
     let mut builder = TokioEcdysisBuilder::new(SignalKind::hangup())?;
     builder.stop_on_signal(SignalKind::terminate())?;
+    builder.partial_stop_on_signal(SignalKind::user_defined1())?;
     configure(&mut builder, directory)?;
     let generation = builder.generation();
     let pid = std::process::id();
