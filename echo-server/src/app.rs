@@ -2,16 +2,22 @@
 //! serves or a stop is asked for. This is the part to copy.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ecdysis::tokio_ecdysis::{
-    DrainOptions, ExitMode, SignalKind, StopOnShutdown, TokioEcdysisBuilder,
+    DrainOptions, ExitMode, SignalKind, StopOnShutdown, TokioEcdysis, TokioEcdysisBuilder,
 };
 use ecdysis::{SystemdNotifierError, UnixOptions};
+use tokio::task::JoinSet;
 
 use crate::cli::Config;
+use crate::echo::{Service, bytes, datagrams, packets};
 use crate::ledger::{Ledger, Published};
 use crate::server::serve;
+
+/// Every socket is let go of when this process has to leave.
+const STOP: StopOnShutdown = StopOnShutdown::Yes;
 
 /// Runs this process to its end.
 ///
@@ -46,16 +52,12 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         .as_deref()
         .map(|directory| Published::new(Arc::clone(&ledger), directory))
         .transpose()?;
-    let (stop, listen) = (StopOnShutdown::Yes, config.listen);
-    let stream = if let Some(name) = config.from_systemd {
+    let service = Service { greeting: config.greeting.then(|| greeting(generation)), ledger };
+    let mut accepting = JoinSet::new();
+    if config.from_systemd.is_some() {
         builder.read_systemd_sockets().map_err(io::Error::other)?;
-        builder.systemd_listen_tcp(stop, name, listen).await.map_err(io::Error::other)?
-    } else {
-        builder.listen_tcp(stop, listen)?
-    };
-    let listen = stream.local_addr()?;
-    let greeting = config.greeting.then(|| greeting(generation));
-    let accepting = tokio::spawn(serve(stream, greeting, ledger, builder.connections().clone()));
+    }
+    let listen = serve_all(&builder, &config, &service, &mut accepting).await?;
 
     let (ecdysis, leave) = builder.ready()?;
     tracing::info!(generation, pid = std::process::id(), %listen, "ready");
@@ -66,9 +68,9 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         tracing::info!(generation, ?reason, "stopping");
     }
 
-    // The stream ends when it has yielded its last; what was accepted is still
+    // A stream ends when it has yielded its last; what was accepted is still
     // served, until the deadline, or a second stop.
-    accepting.await.map_err(io::Error::other)?;
+    accepting.join_all().await;
     let drained = ecdysis.drain(&DrainOptions::default().deadline(config.drain_deadline)).await;
     if drained.is_clean() {
         tracing::info!(generation, "drained");
@@ -76,6 +78,41 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         tracing::warn!(generation, left = drained.cut, "connections cut");
     }
     published.map_or(Ok(()), |published| published.close())
+}
+
+/// Serves every socket that the configuration asks for, and says where the first
+/// listens. Which are new and which the predecessor's, only the library needs to know.
+async fn serve_all(
+    process: &TokioEcdysis,
+    config: &Config,
+    service: &Service,
+    accepting: &mut JoinSet<()>,
+) -> io::Result<SocketAddr> {
+    let connections = || process.connections().clone();
+    let stream = if let Some(name) = config.from_systemd.clone() {
+        let stream = process.systemd_listen_tcp(STOP, name, config.listen).await;
+        stream.map_err(io::Error::other)?
+    } else {
+        process.listen_tcp(STOP, config.listen)?
+    };
+    let listen = stream.local_addr()?;
+    accepting.spawn(serve(stream, bytes, service.clone(), connections()));
+    if let Some(path) = &config.unix {
+        let stream = process.listen_unix(STOP, path)?;
+        accepting.spawn(serve(stream, bytes, service.clone(), connections()));
+    }
+    if let Some(path) = &config.seqpacket {
+        let stream = process.listen_unix_seqpacket(STOP, path)?;
+        accepting.spawn(serve(stream, packets, service.clone(), connections()));
+    }
+    if let Some(address) = config.udp {
+        let (sink, stream) = process.build_framed_udp(STOP, address, |socket, address| {
+            socket.bind(&address.into())?;
+            Ok(socket.into())
+        })?;
+        accepting.spawn(datagrams(sink, stream, service.clone()));
+    }
+    Ok(listen)
 }
 
 fn greeting(generation: u64) -> Arc<[u8]> {

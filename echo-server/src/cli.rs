@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// A TCP echo server that changes its binary without dropping a connection.
+/// An echo server that changes its binary without dropping a connection.
 ///
 /// SIGHUP starts an upgrade: this process starts the program anew (from the
-/// file that is at its path then), hands it the listening socket, and serves on
+/// file that is at its path then), hands it the listening sockets, and serves on
 /// until the new process is ready. Then it finishes the connections it has, and
 /// ends. If the new process fails in any way, this one just serves on.
 ///
@@ -30,6 +30,18 @@ pub(crate) struct Config {
     /// unit calls so (`FileDescriptorName=`)
     #[arg(long, value_name = "NAME")]
     pub(crate) from_systemd: Option<String>,
+
+    /// Listen on a unix socket, too
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix: Option<PathBuf>,
+
+    /// Listen on a unix seqpacket socket, too: each packet comes back as one
+    #[arg(long, value_name = "PATH")]
+    pub(crate) seqpacket: Option<PathBuf>,
+
+    /// Answer UDP datagrams, too, each with the greeting, if there is one, and itself
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) udp: Option<SocketAddr>,
 
     /// Greet each connection with `generation N pid P` and a newline
     #[arg(long)]

@@ -31,6 +31,10 @@ pub(crate) struct Account {
     pub(crate) bytes_in: u64,
     /// Bytes written.
     pub(crate) bytes_out: u64,
+    /// Datagrams read; they count nowhere else.
+    pub(crate) datagrams_in: u64,
+    /// Datagrams sent.
+    pub(crate) datagrams_out: u64,
 }
 
 /// The counters of this generation.
@@ -43,6 +47,8 @@ pub(crate) struct Ledger {
     closed_dirty: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    datagrams_in: AtomicU64,
+    datagrams_out: AtomicU64,
 }
 
 impl Ledger {
@@ -75,6 +81,16 @@ impl Ledger {
         add(&self.bytes_out, count);
     }
 
+    /// A datagram was read.
+    pub(crate) fn read_datagram(&self) {
+        add(&self.datagrams_in, 1);
+    }
+
+    /// A datagram was sent.
+    pub(crate) fn sent_datagram(&self) {
+        add(&self.datagrams_out, 1);
+    }
+
     /// What the counters say now.
     #[must_use]
     pub(crate) fn account(&self) -> Account {
@@ -88,6 +104,8 @@ impl Ledger {
             closed_dirty: read(&self.closed_dirty),
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
+            datagrams_in: read(&self.datagrams_in),
+            datagrams_out: read(&self.datagrams_out),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A TCP echo server that changes its binary without dropping a connection.
+//! An echo server that changes its binary without dropping a connection.
 //!
 //! It is the reference use of the `ecdysis` library, to be read and copied:
 //! `app` is the life of a process, `server` serves a stream of connections,
-//! `echo` one of them, and `ledger` keeps the account that a judge can check.
+//! `echo` what comes by it, and `ledger` keeps the account that a judge can check.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -6,29 +6,27 @@ use std::sync::Arc;
 
 use ecdysis::Connections;
 use futures::{Stream, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::echo::echo;
-use crate::ledger::Ledger;
+use crate::echo::Service;
 
-/// Serves every connection of the stream, until it ends; the connections may
-/// take longer.
-pub(crate) async fn serve<S, C>(
+/// Serves every client of the stream by `talk`, until the stream ends; the
+/// clients may take longer.
+pub(crate) async fn serve<S, C, F>(
     mut stream: S,
-    greeting: Option<Arc<[u8]>>,
-    ledger: Arc<Ledger>,
+    talk: fn(C, Service) -> F,
+    service: Service,
     connections: Connections,
 ) where
     S: Stream<Item = io::Result<C>> + Unpin,
-    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    while let Some(Ok(stream)) = stream.next().await {
-        ledger.accepted();
-        let (greeting, ledger) = (greeting.clone(), Arc::clone(&ledger));
-        let connection = connections.enter();
+    while let Some(Ok(client)) = stream.next().await {
+        service.ledger.accepted();
+        let talk = talk(client, service.clone());
+        let (connection, ledger) = (connections.enter(), Arc::clone(&service.ledger));
         tokio::spawn(async move {
             let clean = tokio::select! {
-                finished = echo(stream, greeting.as_deref(), &ledger) => finished.is_ok(),
+                finished = talk => finished.is_ok(),
                 () = connection.cut() => false,
             };
             ledger.closed(clean);
@@ -44,12 +42,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::echo::bytes;
+    use crate::ledger::Ledger;
 
     async fn serving() -> (DuplexStream, Connections, Arc<Ledger>) {
         let (mut client, server) = duplex(64);
         let (connections, ledger) = (Connections::default(), Arc::new(Ledger::new(0)));
         let stream = futures::stream::iter([Ok(server)]);
-        serve(stream, None, Arc::clone(&ledger), connections.clone()).await;
+        let service = Service { greeting: None, ledger: Arc::clone(&ledger) };
+        serve(stream, bytes, service, connections.clone()).await;
         client.write_all(b"x").await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'x');
         (client, connections, ledger)

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::scenario::expect::{Ending, Expect};
 use harness::scenario::plan::{Addressee, LoadKind};
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
@@ -61,14 +62,50 @@ fn every_scenario_loads_without_a_warning() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
                 let (plan, lints) = Plan::load(&path, None).unwrap_or_else(|e| panic!("{e}"));
-                assert_eq!(lints, [], "{}", path.display());
                 let stem = path.file_stem().unwrap().to_str().unwrap();
+                // That one is what the warning is about.
+                let warned = lints.iter().any(|lint| matches!(lint, Lint::TooWeak { .. }));
+                assert_eq!(warned, stem == "too-weak", "{}: {lints:?}", path.display());
+                assert_eq!(lints.len(), usize::from(warned), "{}: {lints:?}", path.display());
                 assert!(plan.name.ends_with(stem), "{}", path.display());
                 seen += 1;
             }
         }
     }
     assert!(seen >= 8, "{seen} scenarios");
+}
+
+#[test]
+fn every_control_says_what_it_must_end_as() {
+    let expected = |name: &str| {
+        Expect::load(&repository().join(format!("controls/{name}.toml"))).unwrap().expect(name)
+    };
+    // A control that is gone is a harness that nobody has tested.
+    for (name, verdict) in [
+        ("null", Ending::Pass),
+        ("stop-start", Ending::Fail),
+        ("reuseport", Ending::Fail),
+        ("too-weak", Ending::Inconclusive),
+    ] {
+        assert_eq!(expected(name).verdict, verdict, "{name}");
+    }
+    assert!(expected("null").only && expected("null").harm.is_empty());
+    for entry in fs::read_dir(repository().join("controls")).unwrap() {
+        let path = entry.unwrap().path();
+        let expect = Expect::load(&path).unwrap().expect("an [expect] section");
+        let named = !expect.harm.is_empty() || !expect.checks.is_empty();
+        assert!(named || expect.verdict != Ending::Fail, "{}", path.display());
+    }
+    assert_eq!(Expect::load(&repository().join("smoke.toml")).unwrap(), None);
+}
+
+#[test]
+fn expectations_that_cannot_be_met_are_refused() {
+    let with = |text: &str| format!("[expect]\n{text}\n[phases]");
+    refused("[phases]", &with("verdict = \"failed\""), &["s.toml:8:", "`failed`", "`fail`"]);
+    refused("[phases]", &with("harm = []"), &["`verdict`"]);
+    let typo = with("verdict = \"fail\"\nharm = [\"refusd\"]");
+    refused("[phases]", &typo, &["s.toml:9:", "`refusd`", "`refused`"]);
 }
 
 #[test]
@@ -87,7 +124,7 @@ fn the_storm_says_what_it_proves() {
 #[test]
 fn what_is_left_out_is_as_documented() {
     let (plan, lints) = load(SOUND).unwrap();
-    assert_eq!(lints, []);
+    assert!(matches!(lints[..], [Lint::TooWeak { upgrades: 1, .. }]), "{lints:?}");
     assert_eq!(plan.seed, 0x5eed);
     assert_eq!(plan.target.ready_timeout, Duration::from_secs(10));
     assert_eq!(plan.target.drain_timeout, Duration::from_secs(15));
@@ -177,11 +214,38 @@ fn loads_that_are_none_are_refused() {
     refused("rate = 100", &with("half_close = 0.5"), &["s.toml:13:14:", "\"stream\""]);
     refused("rate = 100", &with("to = \"unx:/a\""), &["s.toml:13:6:", "`unx:/a`", "unix:{dir}/"]);
     refused("rate = 100", &with("to = \"unix:a\""), &["s.toml:13:6:", "`a`", "absolute"]);
+    let records = with("to = \"seqpacket:{dir}/s\"\npayload = \"1MiB\"");
+    refused("rate = 100", &records, &["s.toml:14:11:", "1048576", "1 to 212960"]);
+    let udp = |line: &str, parts: &[&str]| {
+        refused("\"churn\"\nrate", &format!("\"udp\"\n{line}\nrate"), parts);
+    };
+    udp("to = \"tcp\"", &["s.toml:12:6:", "{addr}", "take the key out"]);
+    udp("flows = 0", &["s.toml:12:9:", "flows = 0", "1 or more"]);
+    udp("payload = \"1..64\"", &["s.toml:12:11:", "8 to 64995", "64..1024"]);
+    udp("payload = \"65000\"", &["s.toml:12:11:", "65000", "8 to 64995"]);
+    let ramp = with("ramp = { to = 0, over = \"1s\" }");
+    refused("rate = 100", &ramp, &["s.toml:13:15:", "`0`", "6000"]);
+    let step = with("ramp = { to = 9, over = \"0s\" }");
+    refused("rate = 100", &step, &["s.toml:13:8:", "over = \"10s\""]);
+    let burst = |text: &str| with(&format!("burst = [{{ {text} }}]"));
+    for (text, parts) in [
+        ("on = \"new.sen\", count = 9", ["`new.sen`", "mean `new.seen`?"]),
+        ("on = \"trigger\", count = 0", ["count = 0", "1 to 4096"]),
+        ("on = \"trigger\", count = 1, offset = \"-2s\"", ["`-2s`", "\"-1ms\""]),
+        ("on = \"trigger\"", ["`count` is missing", "s.toml:13:"]),
+    ] {
+        refused("rate = 100", &burst(text), &parts);
+    }
+    let kept = burst("on = \"trigger\", count = 9").replace("rate = 100", "rate = 1");
+    let kept = format!("\"keep-alive\"\n{kept}\n#");
+    refused("\"churn\"\nrate", &kept, &["s.toml:13:10:", "\"churn\""]);
+    refused("rate = 100", &with("flows = 1"), &["s.toml:13:9:", "\"udp\""]);
     let stream = |line: &str| format!("\"stream\"\n{line}\nrate");
     let refused_stream = |line: &str, parts: &[&str]| {
         refused("\"churn\"\nrate", &stream(line), parts);
     };
     refused_stream("half_close = 1.5", &["s.toml:12:14:", "0 to 1"]);
+    refused_stream("to = \"seqpacket:{dir}/s\"", &["s.toml:12:6:", "no records", "\"churn\""]);
     refused_stream("send = \"1KiB\"", &["s.toml:12:8:", "`1KiB`", "\"64KiB/s\""]);
     refused_stream("payload = \"1MiB\"\nsend = \"64KiB/s\"", &["takes 16.0s", "faster pace"]);
     let again = with("[[load]]\nname = \"churn\"\nkind = \"churn\"\nrate = 1");
@@ -217,9 +281,13 @@ fn what_is_doubtful_is_said() {
     let (quiet, _) = SOUND.split_once("[phases]").unwrap();
     let source = format!(
         "{quiet}[network]\nnamespace = \"host\"\n[[load]]\nname = \"kept\"\nkind = \"keep-alive\"\n\
-         rate = \"1k/s\"\ntimeout = \"5s\"\n"
+         rate = \"1k/s\"\ntimeout = \"5s\"\n[[load]]\nname = \"held\"\nkind = \"idle\"\n\
+         connections = 31\nrate = 10\n"
     );
-    let (_, lints) = load(&source).unwrap();
+    let gates = "[gates]\n\"kernel.unexplained\" = { is = \"== 0\" }\n\
+                 \"latency.kept.baseline.p99\" = { is = \"< 1s\", min_samples = 2001 }\n\
+                 \"latency.kept.after.p99\" = { is = \"< 1s\", min_samples = 2001 }\n";
+    let (_, lints) = load(&format!("{source}{gates}")).unwrap();
     let timeout = Duration::from_secs(5);
     assert_eq!(
         lints,
@@ -227,8 +295,18 @@ fn what_is_doubtful_is_said() {
             Lint::TimeoutHidesSynRetries { load: "kept".to_owned(), timeout },
             Lint::HostNetwork,
             Lint::NoChurn,
+            Lint::StillOpening { load: "held".to_owned() },
+            Lint::GateWithoutSamples {
+                gate: "latency.kept.baseline.p99".to_owned(),
+                line: 21,
+                wanted: 2001,
+                most: 2000,
+            },
+            Lint::KernelGateOnHost { gate: "kernel.unexplained".to_owned(), line: 20 },
         ]
     );
+    let (_, weak) = load(SOUND).unwrap();
+    let lints = [lints, weak].concat();
     assert!(lints.iter().all(|lint| lint.to_string().contains("= \"")), "{lints:?}");
 }
 

@@ -67,7 +67,8 @@ fn unsafe_stays_in_its_place() {
 
 fn crates() -> Vec<PathBuf> {
     let workspace = workspace();
-    let all = ["ci/systemd-claims", "ecdysis", "echo-server", "harness"].map(|name| workspace.join(name));
+    let all =
+        ["ci/systemd-claims", "ecdysis", "echo-server", "harness"].map(|name| workspace.join(name));
     all.into_iter().filter(|dir| dir.join("src").is_dir()).collect()
 }
 

@@ -17,6 +17,18 @@ pub enum ConductError {
     /// There is no private network to run in.
     #[error("no private network: {0}")]
     Network(#[from] NetnsError),
+    /// Fewer files may be open at once than the plan needs.
+    #[error(
+        "the plan needs {needed} open files at once, and this process may have {hard}; allow more \
+         (`ulimit -n {needed}` in a shell of root's, `LimitNOFILE=` in a unit), or write fewer \
+         connections or a lower rate"
+    )]
+    Descriptors {
+        /// What the plan needs.
+        needed: u64,
+        /// What may not be exceeded.
+        hard: u64,
+    },
     /// The server ended, or did not listen in time.
     #[error(
         "the server under test did not begin to listen on {address}: {why}; the end of its log:\n{log}"
@@ -53,7 +65,7 @@ impl ConductError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Build(_) | Self::NotListening { .. } | Self::Start { .. } => Exit::TargetStart,
-            Self::Network(_) => Exit::Environment,
+            Self::Network(_) | Self::Descriptors { .. } => Exit::Environment,
             Self::System { .. } => Exit::Internal,
         }
     }

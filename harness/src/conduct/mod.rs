@@ -3,9 +3,12 @@
 //! a recording even of a run that went wrong half-way.
 
 mod error;
+mod descriptors;
 mod prepare;
 mod interrupt;
+mod witness;
 mod stage;
+mod aim;
 mod storm;
 mod run;
 

@@ -6,6 +6,7 @@ use crate::scenario::Plan;
 use crate::scenario::plan::Namespace;
 use crate::subject::Binaries;
 
+use super::descriptors;
 use super::error::ConductError;
 use super::interrupt::Interrupts;
 
@@ -26,6 +27,7 @@ pub struct Prepared {
 /// # Errors
 /// What keeps the run from beginning.
 pub fn prepare(plan: &Plan) -> Result<Prepared, ConductError> {
+    descriptors::provide(plan)?;
     let binaries = Binaries::build(&plan.target.command)?;
     let scope = match plan.network.namespace {
         Namespace::Private => {

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, Stamp};
 use crate::event::{
-    Counters, Generation, KernelLedger, Observer, Progress, Recording, Scope, ServerLedger,
-    Sightings, Timeline, VERSION,
+    Generation, Observer, Progress, Recording, Scope, ServerLedger, Sightings, Timeline, VERSION,
 };
 use crate::load::{self, Gathered};
-use crate::observe::{counters, procfs};
+use crate::observe::Watch;
+use crate::observe::procfs;
 use crate::scenario::Plan;
 use crate::subject::{Subject, native, resolve};
 
@@ -22,6 +22,7 @@ use super::error::ConductError;
 use super::prepare::Prepared;
 use super::stage::Stage;
 use super::storm::Storm;
+use super::witness::Witness;
 
 /// How many lines of the subject's log an error shows.
 const LOG_LINES: usize = 20;
@@ -38,8 +39,9 @@ pub fn conduct(
 ) -> Result<Recording, ConductError> {
     let directory = TempDir::new().map_err(ConductError::system("make a directory"))?;
     let address = free_address().map_err(ConductError::system("find a free port"))?;
-    let before = counters::read().map_err(ConductError::system("read the kernel's counters"))?;
     let clock = Clock::start();
+    let watch =
+        Watch::start(clock, address).map_err(ConductError::system("read the kernel's counters"))?;
     let started_unix = Clock::unix_seconds();
     let command = resolve(&plan.target.command, address, directory.path(), &prepared.binaries);
     let subject = start(plan, &command, directory.path(), address, clock)?;
@@ -55,6 +57,8 @@ pub fn conduct(
         subject,
         sightings,
         load,
+        watch,
+        witness: Witness::default(),
         interrupts: prepared.interrupts,
         interrupted: None,
         progress: Progress::default(),
@@ -63,7 +67,7 @@ pub fn conduct(
     };
     let mut timeline = Timeline { load_began: now, ..Timeline::default() };
     let storm = play(&mut stage, &mut timeline);
-    Ok(close(stage, timeline, storm, started_unix, directory.path(), prepared.scope, before))
+    Ok(close(stage, timeline, storm, started_unix, directory.path(), prepared.scope))
 }
 
 /// The phases in which there is load.
@@ -94,11 +98,11 @@ fn close(
     started_unix: u64,
     directory: &Path,
     scope: Scope,
-    before: Counters,
 ) -> Recording {
     let serving = stage.serving();
-    let Stage { plan, clock, mut subject, sightings, load, interrupts, mut interrupted, .. } =
-        stage;
+    let Stage {
+        plan, clock, mut subject, sightings, load, watch, interrupts, mut interrupted, ..
+    } = stage;
     let gathered = if interrupted.is_some() { load.abort() } else { load.finish() };
     timeline.load_ended = gathered.load_ended;
     interrupted = interrupted.or_else(|| interrupts.came());
@@ -114,8 +118,7 @@ fn close(
         .as_ref()
         .map(|template| PathBuf::from(template.replace("{dir}", &directory.to_string_lossy())));
     let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref());
-    // Without counters nothing is proved; the judge sees that they are not there.
-    let after = counters::read().unwrap_or_default();
+    let kernel = watch.finish(scope);
     timeline.ended = clock.now();
     let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
     Recording {
@@ -128,7 +131,8 @@ fn close(
         generations,
         upgrades: storm.upgrades,
         faults: storm.faults,
-        kernel: KernelLedger { scope, before, after },
+        bursts: storm.aim.bursts,
+        kernel,
         observer: Observer { intended, hiccup_max, hiccup_p99 },
         interrupted,
         leaked,

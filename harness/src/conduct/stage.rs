@@ -6,11 +6,13 @@ use std::time::Duration;
 use crate::clock::{Clock, Stamp};
 use crate::event::{Progress, Sightings};
 use crate::load::Running;
+use crate::observe::Watch;
 use crate::scenario::Plan;
 use crate::scenario::plan::Addressee;
 use crate::subject::Subject;
 
 use super::interrupt::Interrupts;
+use super::witness::Witness;
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(10);
@@ -25,6 +27,8 @@ pub(super) struct Stage<'a> {
     pub(super) subject: Subject,
     pub(super) sightings: Sightings,
     pub(super) load: Running,
+    pub(super) watch: Watch,
+    pub(super) witness: Witness,
     pub(super) interrupts: Interrupts,
     /// The signal that ended the run early.
     pub(super) interrupted: Option<String>,
@@ -89,6 +93,7 @@ impl Stage<'_> {
 
     fn look_around(&mut self) {
         self.subject.refresh();
+        self.watch.edges(self.witness.news(self.subject.processes()));
         if self.interrupted.is_none() {
             self.interrupted = self.interrupts.came();
         }

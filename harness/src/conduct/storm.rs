@@ -8,10 +8,11 @@ use rand::{RngExt, SeedableRng};
 
 use crate::chaos::{Attempt, KillBeforeReady};
 use crate::clock::Stamp;
-use crate::event::{FaultRecord, Outcome, Resources, Upgrade};
+use crate::event::{Edge, FaultRecord, Outcome, Resources, Upgrade};
 use crate::observe::procfs;
 use crate::scenario::plan::{Fault, FaultKind, Upgrades};
 
+use super::aim::Aim;
 use super::stage::Stage;
 use crate::subject::native;
 
@@ -26,6 +27,7 @@ const MOST_MISSES: u32 = 20;
 pub(super) struct Storm {
     pub(super) upgrades: Vec<Upgrade>,
     pub(super) faults: Vec<FaultRecord>,
+    pub(super) aim: Aim,
     pub(super) listeners: BTreeMap<u32, BTreeSet<u64>>,
     pub(super) resources: BTreeMap<u32, Resources>,
     /// How long successors took from the first sight to the first answer.
@@ -57,6 +59,7 @@ impl Storm {
             }
             let upgrade = self.upgrade(stage, number, &mut chance);
             let outcome = upgrade.outcome;
+            self.aim.learn(&upgrade);
             self.upgrades.push(upgrade);
             match outcome {
                 Outcome::Completed => stage.progress.upgrades += 1,
@@ -80,6 +83,9 @@ impl Storm {
     }
 
     fn upgrade(&mut self, stage: &mut Stage<'_>, number: u64, chance: &mut StdRng) -> Upgrade {
+        let moment = self.aim.announce(stage, number);
+        stage.rest(moment);
+        stage.watch.edges(vec![Edge::Triggered(number)]);
         let triggered = stage.clock.now();
         let mut upgrade = Upgrade {
             number,
@@ -118,6 +124,9 @@ impl Storm {
         let plan = stage.plan;
         let Some(Fault { kind: kind @ FaultKind::KillBeforeReady, every }) = plan.faults.first()
         else {
+            if Aim::watches(plan) {
+                watch(stage, upgrade, give_up);
+            }
             return false;
         };
         if upgrade.number.is_multiple_of(*every) {
@@ -125,9 +134,7 @@ impl Storm {
         }
         if self.owed == 0 || self.misses >= MOST_MISSES {
             // The time that this one takes to initialise tells where to aim.
-            if let Some(pid) = stage.subject.watch_for_child(upgrade.old_pid, give_up) {
-                (upgrade.new_pid, upgrade.new_seen) = (Some(pid), Some(stage.clock.now()));
-            }
+            watch(stage, upgrade, give_up);
             return false;
         }
         let delay = self.usual_initialisation().mul_f64(chance.random());
@@ -196,6 +203,7 @@ impl Storm {
             self.initialisations.push(answered - seen);
         }
         (upgrade.new_pid, upgrade.new_seen) = (Some(served.pid), seen);
+        stage.watch.edges(vec![Edge::Answered(upgrade.number)]);
         self.note_listeners(served.pid);
         if self.resources.is_empty() {
             // Once, the next upgrade waits until this one is wholly over.
@@ -223,5 +231,12 @@ impl Storm {
         if let Ok(resources) = procfs::resources(pid) {
             self.resources.insert(pid, resources);
         }
+    }
+}
+
+/// Looks for the new process, to know when it was there.
+fn watch(stage: &mut Stage<'_>, upgrade: &mut Upgrade, give_up: Stamp) {
+    if let Some(pid) = stage.subject.watch_for_child(upgrade.old_pid, give_up) {
+        (upgrade.new_pid, upgrade.new_seen) = (Some(pid), Some(stage.clock.now()));
     }
 }

@@ -5,19 +5,23 @@
 //! again. Nothing here decides whether something was good or bad, but for
 //! [`Fate`], which says how one operation of one client ended.
 
+mod burst;
 mod fate;
 mod fault;
 mod kernel;
+mod machine;
 mod operation;
 mod process;
 mod progress;
 mod recording;
 mod sightings;
 
+pub use burst::{Anchor, Burst};
 pub use fate::{Fate, Harm};
 pub use fault::FaultRecord;
-pub use kernel::{Counters, KernelLedger, Scope};
-pub use operation::{Connection, OpKind, Operation, Served};
+pub use kernel::{Counters, Edge, KernelLedger, Queue, Reset, Resets, Sample, Samples, Scope};
+pub use machine::Machine;
+pub use operation::{Connection, Datagrams, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
 pub use progress::Progress;
 pub use recording::{Observer, Recording, Timeline, VERSION};

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fate::Fate;
 use crate::clock::Stamp;
 
 /// What an operation tried to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpKind {
     /// Connect, read the greeting, send, read the reply, finish, read the end:
@@ -21,6 +22,8 @@ pub enum OpKind {
     /// Finish a kept connection: send FIN, read to the end. It also ends the
     /// time in which the connection was idle, so harm done then is its fate.
     Close,
+    /// One datagram and its answer.
+    Datagram,
 }
 
 /// One operation of one client: a row of the client ledger.
@@ -48,7 +51,7 @@ pub struct Operation {
 }
 
 /// Which process answered, as it said itself in its greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Served {
     /// The generation it claims to be.
     pub generation: u64,
@@ -83,4 +86,26 @@ pub struct Connection {
     pub bytes_in: u64,
     /// Whether the connection ended by RST.
     pub reset: bool,
+    /// Segments that the client's kernel had sent again when the handshake was
+    /// complete: SYNs that were lost. `None`: not asked.
+    #[serde(default)]
+    pub syn_retransmits: Option<u32>,
+    /// The same when the client let go of it, SYNs included.
+    #[serde(default)]
+    pub retransmits: Option<u32>,
+    /// What a flow of datagrams counted; `None`: it is a connection. A flow is
+    /// never established, because nobody but its client knows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<Datagrams>,
+}
+
+/// The datagrams of one flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagrams {
+    /// Those that the client sent.
+    pub sent: u64,
+    /// Those that the client received.
+    pub received: u64,
+    /// Those that came and found the client's own socket full.
+    pub dropped: u64,
 }

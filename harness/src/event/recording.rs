@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::burst::Burst;
 use super::fault::FaultRecord;
 use super::kernel::KernelLedger;
 use super::operation::{Connection, Operation};
@@ -64,6 +65,9 @@ pub struct Recording {
     pub upgrades: Vec<Upgrade>,
     /// The faults, in order.
     pub faults: Vec<FaultRecord>,
+    /// The bursts, in order.
+    #[serde(default)]
+    pub bursts: Vec<Burst>,
     /// The kernel's ledger.
     pub kernel: KernelLedger,
     /// The observer's own account.

@@ -39,6 +39,9 @@ pub(super) async fn run(context: &Context, population: &Population, due: Due) {
 fn pace(kind: LoadKind) -> Pace {
     match kind {
         LoadKind::Stream { pace, .. } => pace,
-        LoadKind::Churn | LoadKind::KeepAlive { .. } | LoadKind::Idle { .. } => Pace::default(),
+        LoadKind::Churn
+        | LoadKind::KeepAlive { .. }
+        | LoadKind::Idle { .. }
+        | LoadKind::Udp { .. } => Pace::default(),
     }
 }

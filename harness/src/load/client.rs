@@ -120,6 +120,9 @@ impl<'a> Client<'a> {
             bytes_out: 0,
             bytes_in: 0,
             reset: false,
+            syn_retransmits: None,
+            retransmits: None,
+            datagrams: None,
         };
         Self {
             context,
@@ -173,6 +176,7 @@ impl<'a> Client<'a> {
         })?;
         self.row.established = Some(context.clock.now());
         self.row.local = link.local();
+        self.row.syn_retransmits = link.retransmits();
         self.link = Some(link);
         Ok(())
     }
@@ -197,6 +201,9 @@ impl<'a> Client<'a> {
         let Some(link) = &mut self.link else {
             return Err(Ending::Error(Errno::ENOTCONN as i32));
         };
+        // A request is one record, and so is its reply, where there are records.
+        let records = link.records();
+        let at_once = if records.is_some() { size } else { step(pace.send) };
         let (from, to) = tokio_io::split(link);
         let (clock, row) = (self.context.clock, &mut self.row);
         let mut send = Sender { clock, to, bytes_out: &mut row.bytes_out };
@@ -210,7 +217,7 @@ impl<'a> Client<'a> {
         };
         let half_closed = &mut self.half_closed;
         let send = async {
-            send.all(Source::new(id), size, pace.send).await?;
+            send.all(Source::new(id), size, at_once, pace.send).await?;
             if half_close {
                 *half_closed = true;
                 send.to.shutdown().await.map_err(|error| failed(&error))?;
@@ -218,7 +225,12 @@ impl<'a> Client<'a> {
             Ok(())
         };
         tokio::try_join!(send, receive.all(pace.receive))?;
-        Ok(())
+        let came = self.link.as_ref().and_then(Link::records);
+        if came == records.map(|before| before + 1) {
+            Ok(())
+        } else {
+            Err(Ending::Mismatch(Harm::Corrupt))
+        }
     }
 
     /// Finishes, and waits until the server has finished too.
@@ -283,7 +295,9 @@ impl<'a> Client<'a> {
 
     /// Lets go of the connection and enters its row.
     pub(super) fn close(mut self) {
-        drop(self.link.take());
+        if let Some(link) = self.link.take() {
+            self.row.retransmits = link.retransmits();
+        }
         self.row.closed = self.context.clock.now();
         self.context.ledger.connection(self.row);
     }
@@ -297,17 +311,19 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends `size` bytes of `source`, at most `pace` of them in a second.
+    /// Sends `size` bytes of `source`, so many `at_once`, and at most `pace` of them
+    /// in a second.
     async fn all(
         &mut self,
         mut source: Source,
         size: usize,
+        at_once: usize,
         pace: Option<u64>,
     ) -> Result<(), Ending> {
         let began = self.clock.now();
         let mut left = size;
         while left > 0 {
-            let chunk: Vec<u8> = source.by_ref().take(step(pace).min(left)).collect();
+            let chunk: Vec<u8> = source.by_ref().take(at_once.min(left)).collect();
             wait_for(self.clock, began, size - left, pace).await;
             let mut rest = chunk.as_slice();
             while !rest.is_empty() {

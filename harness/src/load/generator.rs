@@ -13,8 +13,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
+use super::burst::{Bursts, Volley};
 use super::churn;
 use super::client::{Context, Population};
+use super::flow::Flow;
 use super::greeting::Template;
 use super::hiccup::{self, Hiccups};
 use super::keepalive::{self, Ask, Habit, Slot};
@@ -39,6 +41,7 @@ pub struct Running {
     runtime: Runtime,
     brake: Brake,
     pacer: JoinHandle<Stamp>,
+    bursts: Bursts,
     hiccups: JoinHandle<Hiccups>,
     /// Closed when the last client is gone.
     alive: mpsc::Receiver<()>,
@@ -137,10 +140,17 @@ pub fn start(
         .collect();
     runtime.spawn(dispatch(context, populations, due, token));
     let (began, end) = (clock.now(), brake.end.clone());
+    let bursts = Bursts {
+        clock,
+        end: end.clone(),
+        ledger: Arc::clone(&ledger),
+        seed: plan.seed,
+        out: out.clone(),
+    };
     let pacer = Pacer { clock, began, end, ledger: Arc::clone(&ledger), out };
     let pacer =
         thread::Builder::new().name("load-pacer".to_owned()).spawn(move || pacer.run(schedules))?;
-    Ok(Running { clock, runtime, brake, pacer, hiccups, alive, ledger, rows })
+    Ok(Running { clock, runtime, brake, pacer, bursts, hiccups, alive, ledger, rows })
 }
 
 impl Running {
@@ -148,6 +158,16 @@ impl Running {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         self.ledger.counts()
+    }
+
+    /// Has operations of `load` begun at a moment that is to come, beside those of its
+    /// schedule.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started.
+    pub fn burst(&self, load: &Load, volley: Volley) -> io::Result<()> {
+        self.bursts.announce(load, volley)
     }
 
     /// Stops the schedule and lets everything that it has wanted end by itself.
@@ -175,6 +195,7 @@ impl Running {
     fn gather(mut self) -> Gathered {
         self.brake.end.set(self.clock.now());
         // A thread that died has lost what it knew; the books will not balance.
+        drop(self.bursts);
         let load_ended = self.pacer.join().unwrap_or_else(|_| self.clock.now());
         self.runtime.block_on(async { while self.alive.recv().await.is_some() {} });
         self.brake.hiccups.store(true, Ordering::Relaxed);
@@ -226,7 +247,7 @@ async fn dispatch(
     }
 }
 
-/// Starts the slots of a population that keeps its connections.
+/// Starts the slots of a population that keeps its connections, or its flows.
 fn open_slots(
     context: &Arc<Context>,
     population: &Arc<Population>,
@@ -242,21 +263,37 @@ fn open_slots(
         });
         sender
     };
-    habits(context, population).into_iter().map(open).collect()
+    let begin = |_| {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let flow = Flow::new(Arc::clone(context), Arc::clone(population));
+        let token = token.clone();
+        tokio::spawn(async move {
+            flow.run(queue).await;
+            drop(token);
+        });
+        sender
+    };
+    match population.load.kind {
+        LoadKind::Udp { flows } => (0..flows).map(begin).collect(),
+        LoadKind::Churn
+        | LoadKind::Stream { .. }
+        | LoadKind::KeepAlive { .. }
+        | LoadKind::Idle { .. } => habits(context, population).into_iter().map(open).collect(),
+    }
 }
 
 /// How the slots of a population keep their connections; none, if it keeps none.
 fn habits(context: &Context, population: &Population) -> Vec<Habit> {
     let (load, now) = (&population.load, context.clock.now());
     match load.kind {
-        LoadKind::Churn | LoadKind::Stream { .. } => Vec::new(),
+        LoadKind::Churn | LoadKind::Stream { .. } | LoadKind::Udp { .. } => Vec::new(),
         LoadKind::KeepAlive { connections, lifetime } => {
             let mut chance = keepalive::chance(context, population);
             (0..connections).map(|_| Habit::renewing(now, lifetime, &mut chance)).collect()
         }
         LoadKind::Idle { connections } => Schedule::new(context.seed, load)
             .take(connections)
-            .map(|wanted| Habit::holding(now.after(wanted.offset), wanted.payload))
+            .map(|wanted| Habit::holding(now, wanted.offset, wanted.payload))
             .collect(),
     }
 }
@@ -264,12 +301,12 @@ fn habits(context: &Context, population: &Population) -> Vec<Habit> {
 fn populations(plan: &Plan, site: Site<'_>) -> io::Result<Vec<Arc<Population>>> {
     let number = |(index, load): (usize, &Load)| {
         let index = u16::try_from(index).map_err(io::Error::other)?;
+        let directory = site.directory.to_string_lossy();
+        let place = |path: &str| PathBuf::from(path.replace("{dir}", &directory));
         let door = match &load.to {
-            Endpoint::Tcp => Door::Tcp(site.address),
-            Endpoint::Unix(path) => {
-                let directory = site.directory.to_string_lossy();
-                Door::Unix(PathBuf::from(path.replace("{dir}", &directory)))
-            }
+            Endpoint::Tcp | Endpoint::Udp => Door::Net(site.address),
+            Endpoint::Unix(path) => Door::Unix(place(path)),
+            Endpoint::Seqpacket(path) => Door::Seqpacket(place(path)),
         };
         Ok(Arc::new(Population { index, load: load.clone(), door }))
     };

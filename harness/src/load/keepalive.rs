@@ -38,10 +38,15 @@ pub(super) struct Habit {
     first: Duration,
     /// So long are the others.
     lifetime: Duration,
-    /// Before the load ends, a request of this size is made, to see whether the
+    /// When the load has ended, a request of this size is made, to see whether the
     /// connection still serves.
     farewell: Option<usize>,
+    /// So long after the end: all at once would be a storm of our own making.
+    patience: Duration,
 }
+
+/// The longest that a farewell is put off.
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longer than any run.
 const FOREVER: Duration = Duration::from_hours(10_000);
@@ -51,12 +56,25 @@ impl Habit {
     /// so that those of all slots do not end together.
     pub(super) fn renewing(now: Stamp, lifetime: Duration, chance: &mut StdRng) -> Self {
         let share: f64 = chance.random();
-        Self { begin: now, first: lifetime.mul_f64(share), lifetime, farewell: None }
+        Self {
+            begin: now,
+            first: lifetime.mul_f64(share),
+            lifetime,
+            farewell: None,
+            patience: Duration::ZERO,
+        }
     }
 
-    /// One connection is held in silence from `begin` on, and asked once at the end.
-    pub(super) fn holding(begin: Stamp, farewell: usize) -> Self {
-        Self { begin, first: FOREVER, lifetime: FOREVER, farewell: Some(farewell) }
+    /// One connection is opened so long `after` now, held in silence, and asked once,
+    /// as long after the end of the load.
+    pub(super) fn holding(now: Stamp, after: Duration, farewell: usize) -> Self {
+        Self {
+            begin: now.after(after),
+            first: FOREVER,
+            lifetime: FOREVER,
+            farewell: Some(farewell),
+            patience: after.min(MOST_PATIENCE),
+        }
     }
 }
 
@@ -75,7 +93,8 @@ enum Event {
     Cancelled,
     Gone(Ending),
     Enough,
-    Ask(Ask),
+    /// `None`: nobody will ask any more.
+    Ask(Option<Ask>),
 }
 
 /// The source of chance that [`Habit::renewing`] draws from.
@@ -146,17 +165,24 @@ impl Slot {
         let context = Arc::clone(&self.context);
         let old = sleep_until(context.clock.instant(until).into());
         tokio::pin!(old);
+        let mut asking = true;
         loop {
             let event = tokio::select! {
                 biased;
                 () = context.given_up() => Event::Cancelled,
                 ending = client.idle() => Event::Gone(ending),
                 () = &mut old => Event::Enough,
-                ask = self.queue.recv() => ask.map_or(Event::Enough, Event::Ask),
+                ask = self.queue.recv(), if asking => Event::Ask(ask),
             };
             let ended = match event {
-                Event::Ask(ask) if self.request(client, ask).await => continue,
-                Event::Ask(_) => return false,
+                Event::Ask(Some(ask)) if self.request(client, ask).await => continue,
+                Event::Ask(Some(_)) => return false,
+                Event::Ask(None) => {
+                    asking = false;
+                    let until = context.clock.now().after(self.habit.patience);
+                    old.as_mut().reset(context.clock.instant(until).into());
+                    continue;
+                }
                 Event::Enough if !self.say_farewell(client).await => return false,
                 Event::Enough => None,
                 Event::Gone(ending) => Some(ending),

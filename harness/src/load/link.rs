@@ -10,6 +10,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::seqpacket::Seqpacket;
+use super::tcpinfo;
+
 /// Clients come from 127.0.1.1 to 127.0.1.64: ports are free per pair of
 /// addresses, and one address alone would run out of them.
 const SOURCES: u8 = 64;
@@ -17,18 +20,20 @@ const SOURCES: u8 = 64;
 /// Where the clients of a population connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// A TCP address.
-    Tcp(SocketAddr),
+    /// An address, for TCP or for datagrams.
+    Net(SocketAddr),
     /// The path of a unix stream socket.
     Unix(PathBuf),
+    /// The path of a unix seqpacket socket.
+    Seqpacket(PathBuf),
 }
 
 impl Door {
     /// Whether it is a unix socket: those have errors of their own.
     pub(super) fn is_unix(&self) -> bool {
         match self {
-            Self::Tcp(_) => false,
-            Self::Unix(_) => true,
+            Self::Net(_) => false,
+            Self::Unix(_) | Self::Seqpacket(_) => true,
         }
     }
 }
@@ -38,14 +43,16 @@ impl Door {
 pub(super) enum Link {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Seqpacket(Seqpacket),
 }
 
 impl Link {
     /// Connects. `turn` chooses the address that a client on loopback comes from.
     pub(super) async fn open(door: &Door, turn: u8) -> io::Result<Self> {
         match door {
-            Door::Tcp(target) => tcp(*target, turn).await.map(Self::Tcp),
+            Door::Net(target) => tcp(*target, turn).await.map(Self::Tcp),
             Door::Unix(path) => unix(path).await.map(Self::Unix),
+            Door::Seqpacket(path) => Seqpacket::connect(path).map(Self::Seqpacket),
         }
     }
 
@@ -53,7 +60,23 @@ impl Link {
     pub(super) fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Seqpacket(_) => None,
+        }
+    }
+
+    /// Records that have come, where the socket keeps them apart.
+    pub(super) fn records(&self) -> Option<u64> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Seqpacket(socket) => Some(socket.records()),
+        }
+    }
+
+    /// Segments that were sent again so far, where the kernel counts them.
+    pub(super) fn retransmits(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(stream) => tcpinfo::retransmits(stream),
+            Self::Unix(_) | Self::Seqpacket(_) => None,
         }
     }
 }
@@ -63,14 +86,19 @@ async fn tcp(target: SocketAddr, turn: u8) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if target.is_ipv4() && target.ip().is_loopback() {
+    if let Some(source) = source(target, turn) {
         // The port is chosen by `connect`, when the whole pair is known.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        let source = Ipv4Addr::new(127, 0, 1, turn % SOURCES + 1);
-        socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
+        socket.bind(SocketAddr::new(source, 0))?;
     }
     socket.set_nodelay(true)?;
     socket.connect(target).await
+}
+
+/// The address that the client whose `turn` it is comes from, where it can choose.
+pub(super) fn source(target: SocketAddr, turn: u8) -> Option<IpAddr> {
+    let chooses = target.is_ipv4() && target.ip().is_loopback();
+    chooses.then(|| Ipv4Addr::new(127, 0, 1, turn % SOURCES + 1).into())
 }
 
 async fn unix(path: &Path) -> io::Result<UnixStream> {
@@ -86,6 +114,7 @@ impl AsyncRead for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -99,6 +128,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -106,6 +136,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -113,6 +144,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Seqpacket(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

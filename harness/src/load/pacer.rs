@@ -80,7 +80,7 @@ impl Pacer {
             heads.iter_mut().min_by_key(|(wanted, ..)| wanted.offset)
         {
             let intended = self.began.after(wanted.offset);
-            if !self.wait(intended) {
+            if !wait(self.clock, &self.end, intended) {
                 return self.clock.now();
             }
             let id = self.ledger.intend(*population);
@@ -93,24 +93,24 @@ impl Pacer {
             }
         }
         // Populations without a schedule go on until the end, too.
-        self.wait(Stamp(u64::MAX));
+        wait(self.clock, &self.end, Stamp(u64::MAX));
         self.clock.now()
     }
+}
 
-    /// Waits for `moment`; says no if it lies behind the end.
-    fn wait(&self, moment: Stamp) -> bool {
-        loop {
-            if moment > self.end.get() {
-                return false;
-            }
-            let left = moment.since(self.clock.now());
-            if left.is_zero() {
-                return true;
-            }
-            match left.checked_sub(SPIN) {
-                Some(sleep) if !sleep.is_zero() => thread::sleep(sleep.min(NAP)),
-                _ => hint::spin_loop(),
-            }
+/// Waits for `moment`; says no if it lies behind the end.
+pub(super) fn wait(clock: Clock, end: &End, moment: Stamp) -> bool {
+    loop {
+        if moment > end.get() {
+            return false;
+        }
+        let left = moment.since(clock.now());
+        if left.is_zero() {
+            return true;
+        }
+        match left.checked_sub(SPIN) {
+            Some(sleep) if !sleep.is_zero() => thread::sleep(sleep.min(NAP)),
+            _ => hint::spin_loop(),
         }
     }
 }

@@ -18,15 +18,56 @@ pub(super) struct Wanted {
     pub(super) half_close: bool,
 }
 
+/// How the rate of a population goes over time.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    first: f64,
+    last: f64,
+    /// The ramp from the one to the other begins then, seconds, and lasts so long.
+    begin: f64,
+    over: f64,
+}
+
+impl Rates {
+    fn new(load: &Load) -> Self {
+        let first = load.rate;
+        load.ramp.map_or(Self { first, last: first, begin: 0.0, over: 0.0 }, |ramp| Self {
+            first,
+            last: ramp.to,
+            begin: ramp.begin.as_secs_f64(),
+            over: ramp.over.as_secs_f64(),
+        })
+    }
+
+    /// After how many seconds so many operations are wanted: the inverse of the sum of
+    /// the rate over time.
+    fn when(&self, wanted: f64) -> f64 {
+        let behind = wanted - self.first * self.begin;
+        if behind <= 0.0 {
+            return wanted / self.first;
+        }
+        let beyond = behind - f64::midpoint(self.first, self.last) * self.over;
+        if beyond > 0.0 || self.over == 0.0 {
+            return self.begin + self.over + beyond / self.last;
+        }
+        let growth = (self.last - self.first) / self.over;
+        let root = (self.first * self.first + 2.0 * growth * behind).max(0.0).sqrt();
+        self.begin + 2.0 * behind / (self.first + root)
+    }
+}
+
 /// The endless schedule of one population, in order of time.
 #[derive(Debug)]
 pub(super) struct Schedule {
     rng: StdRng,
     arrivals: Arrivals,
-    rate: f64,
+    rates: Rates,
     payload: (usize, usize),
     half_close: f64,
     index: u64,
+    /// Operations that the rate has room for up to now; a whole number for uniform
+    /// arrivals only.
+    wanted: f64,
     offset: Duration,
 }
 
@@ -36,13 +77,17 @@ impl Schedule {
         Self {
             rng: rng(seed, &load.name, "schedule"),
             arrivals: load.arrivals,
-            rate: load.rate,
+            rates: Rates::new(load),
             payload: load.payload,
             half_close: match load.kind {
                 LoadKind::Stream { half_close, .. } => half_close,
-                LoadKind::Churn | LoadKind::KeepAlive { .. } | LoadKind::Idle { .. } => 0.0,
+                LoadKind::Churn
+                | LoadKind::KeepAlive { .. }
+                | LoadKind::Idle { .. }
+                | LoadKind::Udp { .. } => 0.0,
             },
             index: 0,
+            wanted: 0.0,
             offset: Duration::ZERO,
         }
     }
@@ -52,14 +97,15 @@ impl Iterator for Schedule {
     type Item = Wanted;
 
     fn next(&mut self) -> Option<Wanted> {
-        self.offset = match self.arrivals {
-            // A multiple of the index and not a sum, so that no rounding adds up.
-            Arrivals::Uniform => seconds(self.index as f64 / self.rate),
+        self.wanted = match self.arrivals {
+            // The index itself and not a sum, so that no rounding adds up.
+            Arrivals::Uniform => self.index as f64,
             Arrivals::Poisson => {
                 let chance: f64 = self.rng.random();
-                self.offset.saturating_add(seconds(-(1.0 - chance).ln() / self.rate))
+                self.wanted - (1.0 - chance).ln()
             }
         };
+        self.offset = self.offset.max(seconds(self.rates.when(self.wanted)));
         self.index += 1;
         let (least, most) = self.payload;
         let payload = self.rng.random_range(least..=most.max(least));
@@ -98,7 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::plan::{Endpoint, Pace};
+    use crate::scenario::plan::{Endpoint, Pace, Ramp};
 
     fn load(name: &str, rate: f64, arrivals: Arrivals) -> Load {
         Load {
@@ -110,6 +156,8 @@ mod tests {
             payload: (1, 4096),
             timeout: Duration::from_secs(1),
             stall: Duration::from_secs(1),
+            ramp: None,
+            bursts: Vec::new(),
         }
     }
 
@@ -171,6 +219,35 @@ mod tests {
         };
         assert_eq!((share(0.0), share(1.0)), (0, 10_000));
         assert!((2300..2700).contains(&share(0.25)), "{}", share(0.25));
+    }
+
+    #[test]
+    fn a_ramp_goes_from_one_rate_to_the_other() {
+        let second = Duration::from_secs(1);
+        for (first, to) in [(100.0, 900.0), (900.0, 100.0), (500.0, 500.0)] {
+            for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
+                let ramp = Some(Ramp { begin: 2 * second, over: 4 * second, to });
+                let load = Load { ramp, ..load("a", first, arrivals) };
+                let offsets: Vec<_> =
+                    Schedule::new(7, &load).map(|wanted| wanted.offset).take(8000).collect();
+                assert!(offsets.is_sorted());
+                let within = |from: u32, to: u32| {
+                    let from = offsets.partition_point(|offset| *offset < from * second);
+                    (offsets.partition_point(|offset| *offset < to * second) - from) as f64
+                };
+                // Two seconds before it, its four seconds, its middle, and the second after.
+                for (from, until, expected) in [
+                    (0, 2, 2.0 * first),
+                    (2, 6, 2.0 * (first + to)),
+                    (3, 5, first + to),
+                    (6, 7, to),
+                ] {
+                    let share = within(from, until) / expected;
+                    let slack = if arrivals == Arrivals::Uniform { 0.02 } else { 0.3 };
+                    assert!((share - 1.0).abs() < slack, "{first} {to} {from}: {share}");
+                }
+            }
+        }
     }
 
     #[test]

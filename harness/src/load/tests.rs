@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Gathered, Running, Site, start};
+use super::{Gathered, Running, Site, Volley, start};
 use crate::clock::Clock;
 use crate::event::{Fate, OpKind, Served, Sightings};
 use crate::scenario::plan::{
@@ -16,6 +16,8 @@ use crate::scenario::plan::{
 mod server;
 mod full_rate;
 mod populations;
+mod records;
+mod datagrams;
 
 use server::{Manner, serve};
 
@@ -31,6 +33,8 @@ fn load(name: &str, kind: LoadKind, rate: f64) -> Load {
         payload: (64, 512),
         timeout: Duration::from_secs(5),
         stall: Duration::from_secs(2),
+        ramp: None,
+        bursts: Vec::new(),
     }
 }
 
@@ -69,8 +73,16 @@ fn plan(loads: Vec<Load>) -> Plan {
             connections_per_upgrade: 0.0,
             faults: 0,
             tolerated: Vec::new(),
+            faults_delivered: None,
+            ops_in_window: Vec::new(),
         },
-        limits: ObserverLimits { lateness_p99: phase, hiccup_max: phase },
+        limits: ObserverLimits {
+            lateness_p99: phase,
+            lateness_max: phase,
+            hiccup_max: phase,
+            shed: 0,
+        },
+        gates: Vec::new(),
     }
 }
 

@@ -11,6 +11,9 @@ use crate::event::Resources;
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
+/// The state of a connected socket in `/proc/net/unix`.
+const CONNECTED: &str = "03";
+
 /// More than the kernel gives at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -45,6 +48,13 @@ pub fn children(pid: u32) -> Vec<u32> {
 #[must_use]
 pub fn kin(pid: u32) -> Option<Kin> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The process that a thread belongs to; `None` once it is gone.
+#[must_use]
+pub fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    field(&status, "Tgid").and_then(|pid| pid.try_into().ok())
 }
 
 /// Inodes of the listening TCP sockets that `pid` has open.
@@ -232,8 +242,15 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
+/// Inodes of the unix sockets that are no connections of a server's. What a
+/// listener has accepted is connected and has its path; the client's end, or one of
+/// a pair, has none.
 fn parse_unix(text: &str) -> impl Iterator<Item = u64> {
-    text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(6)?.parse().ok())
+    text.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let accepted = *words.get(5)? == CONNECTED && words.len() > 7;
+        words.get(6)?.parse().ok().filter(|_| !accepted)
+    })
 }
 
 /// The program's name stands in parentheses and may hold anything, so what

@@ -6,16 +6,24 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::demand::Surroundings;
 use super::error::Mistake;
 use super::file::SCHEMA;
+use super::form::Written;
+use super::gate::Window;
 use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
     Target, Trigger, Upgrades,
 };
-use super::{file, form, text};
+use super::{carry, demand, file, form, swell, text};
 
 /// Makes the plan of a scenario.
-pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
+pub(super) fn plan(
+    file: file::Scenario,
+    path: &Path,
+    seed: u64,
+    source: &str,
+) -> Result<Plan, Mistake> {
     schema(&file.schema)?;
     checked(&file.name, text::name)?;
     together(&file)?;
@@ -32,15 +40,27 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
             "all phases together last no time; write a storm like storm = \"10s\"",
         ));
     }
+    let around = Surroundings {
+        loads: file.load.iter().map(|load| load.get_ref().name.get_ref().as_str()).collect(),
+        upgrades: file.upgrades.is_some(),
+        baseline: phases.baseline,
+        after: !(phases.storm + phases.settle).is_zero(),
+    };
+    let gates = demand::gates(file.gates, &around, source)?;
+    let around = Around {
+        greets: file.target.greeting.is_some(),
+        upgraded: file.upgrades.is_some(),
+        warmup: phases.warmup,
+    };
     Ok(Plan {
         name: file.name.into_inner(),
         about: file.about,
         path: path.to_owned(),
         seed,
+        loads: loads(file.load, around)?,
         target: target(file.target)?,
         network: network(file.network)?,
         phases,
-        loads: loads(file.load)?,
         upgrades: file.upgrades.map(|upgrades| {
             let upgrades = upgrades.into_inner();
             Upgrades {
@@ -53,9 +73,20 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
         coverage,
         limits: ObserverLimits {
             lateness_p99: file.observer.lateness_p99.0,
+            lateness_max: file.observer.lateness_max.0,
             hiccup_max: file.observer.hiccup_max.0,
+            shed: file.observer.shed,
         },
+        gates,
     })
+}
+
+/// What a load must know of the rest of the file.
+#[derive(Clone, Copy, Debug)]
+struct Around {
+    greets: bool,
+    upgraded: bool,
+    warmup: Duration,
 }
 
 fn schema(schema: &Spanned<String>) -> Result<(), Mistake> {
@@ -156,7 +187,7 @@ fn network(network: file::Network) -> Result<Network, Mistake> {
     Ok(Network { namespace, sysctl: sysctl.collect() })
 }
 
-fn loads(loads: Vec<Spanned<file::Load>>) -> Result<Vec<Load>, Mistake> {
+fn loads(loads: Vec<Spanned<file::Load>>, around: Around) -> Result<Vec<Load>, Mistake> {
     if loads.is_empty() {
         return Err(Mistake::anywhere(
             "there is no load, so nobody could be harmed; write a [[load]] with name, kind and rate",
@@ -171,12 +202,12 @@ fn loads(loads: Vec<Spanned<file::Load>>) -> Result<Vec<Load>, Mistake> {
             &load.name.span(),
             || "two loads have this name, and reports could not tell them apart; write another name",
         )?;
-        done.push(one_load(load)?);
+        done.push(one_load(load, around)?);
     }
     Ok(done)
 }
 
-fn one_load(load: file::Load) -> Result<Load, Mistake> {
+fn one_load(load: file::Load, around: Around) -> Result<Load, Mistake> {
     let timeout = load.timeout.get_ref().0;
     require(!timeout.is_zero() && timeout >= load.stall.0, &load.timeout.span(), || {
         format!(
@@ -186,21 +217,26 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
         )
     })?;
     let kind = kind(&load)?;
+    let to = carry::endpoint(&load, around.greets)?;
+    let ramp = swell::ramp(&load, around.warmup)?;
+    let bursts = swell::bursts(&load, around.upgraded)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
-        to: load.to.0,
+        to,
         rate: load.rate.0.0,
         arrivals: load.arrivals.0,
-        payload: load.payload.0,
+        payload: load.payload.into_inner().0,
         timeout,
         stall: load.stall.0,
+        ramp,
+        bursts,
     })
 }
 
 /// What the clients do, and that no key is written that means nothing to them.
 fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
-    use form::Kind::{Churn, Idle, KeepAlive, Stream};
+    use form::Kind::{Churn, Idle, KeepAlive, Stream, Udp};
     let kind = load.kind.0;
     let place = |written: Option<Range<usize>>, of: &'static [form::Kind]| {
         written.filter(|_| !of.contains(&kind))
@@ -211,11 +247,15 @@ fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
         ("send", place(load.send.as_ref().map(Spanned::span), &[Stream])),
         ("receive", place(load.receive.as_ref().map(Spanned::span), &[Stream])),
         ("half_close", place(load.half_close.as_ref().map(Spanned::span), &[Stream])),
+        ("flows", place(load.flows.as_ref().map(Spanned::span), &[Udp])),
     ];
     for (key, span) in misplaced {
         if let Some(span) = span {
-            let of =
-                if matches!(key, "connections" | "lifetime") { "keep-alive" } else { "stream" };
+            let of = match key {
+                "connections" | "lifetime" => "keep-alive",
+                "flows" => "udp",
+                _ => "stream",
+            };
             let message = format!(
                 "`{key}` means nothing to this kind of load; write kind = \"{of}\", or take the \
                  key out"
@@ -227,12 +267,13 @@ fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
         Churn => LoadKind::Churn,
         Stream => stream(load)?,
         KeepAlive => keep_alive(load)?,
-        Idle => LoadKind::Idle { connections: connections(load)? },
+        Idle => LoadKind::Idle { connections: connections("connections", &load.connections)? },
+        Udp => LoadKind::Udp { flows: connections("flows", &load.flows)? },
     })
 }
 
 fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
-    let pace = |written: &Option<Spanned<form::Written<form::BytesPerSecond>>>| {
+    let pace = |written: &Option<Spanned<Written<form::BytesPerSecond>>>| {
         written.as_ref().map(|pace| pace.get_ref().0.0)
     };
     let half_close = given(load.half_close.as_ref(), 0.0);
@@ -243,7 +284,7 @@ fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
     }
     let pace = Pace { send: pace(&load.send), receive: pace(&load.receive) };
     let slowest = [pace.send, pace.receive].into_iter().flatten().min();
-    let (_, largest) = load.payload.0;
+    let (_, largest) = load.payload.get_ref().0;
     let takes = slowest
         .map_or(Duration::ZERO, |pace| Duration::from_secs_f64(largest as f64 / pace as f64));
     let timeout = &load.timeout;
@@ -256,14 +297,12 @@ fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
     Ok(LoadKind::Stream { pace, half_close })
 }
 
-fn connections(load: &file::Load) -> Result<usize, Mistake> {
-    let connections = given(load.connections.as_ref(), file::USUAL_CONNECTIONS);
-    if let Some(written) = &load.connections {
-        require(
-            connections >= 1,
-            &written.span(),
-            || "connections = 0 is no load; write 1 or more",
-        )?;
+fn connections(key: &str, written: &Option<Spanned<usize>>) -> Result<usize, Mistake> {
+    let connections = given(written.as_ref(), file::USUAL_CONNECTIONS);
+    if let Some(written) = written {
+        require(connections >= 1, &written.span(), || {
+            format!("{key} = 0 is no load; write 1 or more")
+        })?;
     }
     Ok(connections)
 }
@@ -278,7 +317,10 @@ fn keep_alive(load: &file::Load) -> Result<LoadKind, Mistake> {
             || "a lifetime of no time keeps nothing; write one like \"2s\", or kind = \"churn\"",
         )?;
     }
-    Ok(LoadKind::KeepAlive { connections: connections(load)?, lifetime })
+    Ok(LoadKind::KeepAlive {
+        connections: connections("connections", &load.connections)?,
+        lifetime,
+    })
 }
 
 fn fault(fault: Spanned<file::Fault>) -> Result<Fault, Mistake> {
@@ -326,6 +368,9 @@ fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {
             || "without a [[fault]] no harm can be tolerated; take the key out",
         )?;
     }
+    if let Some(delivered) = &written.faults_delivered {
+        require(sabotaged, &delivered.span(), || unreachable("faults_delivered", "[[fault]]"))?;
+    }
     let tolerated = written.tolerated.as_ref().map(Spanned::get_ref);
     Ok(Coverage {
         upgrades: given(written.upgrades.as_ref(), u64::from(upgraded)),
@@ -336,7 +381,28 @@ fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {
         ),
         faults: given(written.faults.as_ref(), u64::from(sabotaged)),
         tolerated: tolerated.into_iter().flatten().map(|harm| harm.0).collect(),
+        faults_delivered: written.faults_delivered.as_ref().map(|given| given.get_ref().0),
+        ops_in_window: ops_in_window(file)?,
     })
+}
+
+fn ops_in_window(file: &file::Scenario) -> Result<Vec<(Window, u64)>, Mistake> {
+    let Some(written) = file.coverage.ops_in_window.as_ref().map(Spanned::get_ref) else {
+        return Ok(Vec::new());
+    };
+    let mut windows = Vec::new();
+    for window in &written.windows {
+        let Written(kind) = *window.get_ref();
+        require(file.upgrades.is_some() || !kind.is_of_upgrades(), &window.span(), || {
+            format!(
+                "the window `{}` is a part of upgrades, and there are none; write an [upgrades] \
+                 section, or take it out",
+                kind.id()
+            )
+        })?;
+        windows.push((kind, written.min));
+    }
+    Ok(windows)
 }
 
 fn given<T: Copy>(value: Option<&Spanned<T>>, default: T) -> T {

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::change::{self, Change};
+
 /// A scenario that cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -14,6 +16,14 @@ pub enum ScenarioError {
         path: PathBuf,
         /// Why not.
         cause: io::Error,
+    },
+    /// A change of the file, asked for on the command line, cannot be made or meant.
+    #[error("{flag}: {message}")]
+    Change {
+        /// The flag.
+        flag: String,
+        /// What is wrong with it, and what to write instead.
+        message: String,
     },
     /// The file was read, but cannot be meant.
     #[error("{}:{line}:{column}: {message}\n  | {excerpt}", path.display())]
@@ -41,6 +51,16 @@ pub(super) struct Mistake {
 impl Mistake {
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { span, message: message.into() }
+    }
+
+    /// The mistake as one of a change, if it is in what a change has put there.
+    pub(super) fn in_change(self, source: &str, changes: &[Change]) -> Result<ScenarioError, Self> {
+        match change::blamed(source, changes, &self.span) {
+            Some(flag) => {
+                Ok(ScenarioError::Change { flag: flag.to_owned(), message: self.message })
+            }
+            None => Err(self),
+        }
     }
 
     /// A mistake of the file as a whole.
@@ -103,29 +123,41 @@ fn taught(message: &str) -> String {
 
 /// What to say behind "this is none of these": the nearest, then all.
 pub(super) fn suggestion(wrong: &str, accepted: &[&str]) -> String {
+    let meant = meant(wrong, accepted);
+    let all = accepted.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    format!("{meant}; accepted: {all}")
+}
+
+/// The nearest, if one is near, as a question.
+pub(super) fn meant(wrong: &str, accepted: &[&str]) -> String {
     let nearest = accepted
         .iter()
         .map(|word| (distance(wrong, word), word))
         .filter(|(distance, word)| *distance <= word.len().div_ceil(3))
         .min();
-    let meant = nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default();
-    let all = accepted.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    format!("{meant}; accepted: {all}")
+    nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
-/// How many letters must be put in, taken out or changed to make `b` of `a`.
+/// How many letters must be put in, taken out, changed or swapped with the next to
+/// make `b` of `a`.
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // Of the beginnings of `a` two letters shorter, one shorter, and of this length.
+    let mut shorter: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            let mut least = changed.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(shorter[j - 1] + 1);
+            }
+            next.push(least);
         }
+        shorter = std::mem::replace(&mut row, next);
     }
-    row[b.chars().count()]
+    row[b.len()]
 }
 
 #[cfg(test)]
@@ -138,7 +170,9 @@ mod tests {
             ("", "", 0),
             ("", "abc", 3),
             ("rat", "rate", 1),
-            ("raet", "rate", 2),
+            ("raet", "rate", 1),
+            ("raet", "ramp", 2),
+            ("ca", "abc", 3),
             ("kitten", "sitting", 3),
         ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");

@@ -8,15 +8,17 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Mistake;
+use super::expect::Ending;
 use super::form::{BytesPerSecond, Kind, Rate, Written};
-use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
-use crate::event::Harm;
+use super::gate::Window;
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
+use crate::event::{Anchor, Harm};
 use crate::units::SeedChoice;
 
 /// What the first key of every file must say.
 pub(super) const SCHEMA: &str = "harness/scenario/1";
 
-/// How many connections a keep-alive load has when it does not say.
+/// How many connections a keep-alive load has when it does not say, or flows udp.
 pub(super) const USUAL_CONNECTIONS: usize = 16;
 
 /// How long a keep-alive load keeps each when it does not say.
@@ -61,6 +63,22 @@ pub(super) struct Scenario {
     pub(super) coverage: Coverage,
     #[serde(default)]
     pub(super) observer: Observer,
+    /// Default: none beyond what is always demanded.
+    #[serde(default)]
+    pub(super) gates: Gates,
+    /// Default: it must pass.
+    pub(super) expect: Option<Expect>,
+}
+
+/// What is demanded of each metric.
+pub(super) type Gates = BTreeMap<Spanned<String>, Spanned<Demand>>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Demand {
+    pub(super) is: Spanned<String>,
+    /// Default: as many as the figure needs.
+    pub(super) min_samples: Option<Spanned<u64>>,
 }
 
 fn random() -> Written<SeedChoice> {
@@ -152,16 +170,15 @@ impl Default for Phases {
 pub(super) struct Load {
     pub(super) name: Spanned<String>,
     pub(super) kind: Written<Kind>,
-    /// Default: tcp.
-    #[serde(default = "by_tcp")]
-    pub(super) to: Written<Endpoint>,
+    /// Default: tcp. Not for udp.
+    pub(super) to: Option<Spanned<Written<Endpoint>>>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
     pub(super) arrivals: Written<Arrivals>,
     /// Default: 64..1024.
     #[serde(default = "usual_payload")]
-    pub(super) payload: Written<(usize, usize)>,
+    pub(super) payload: Spanned<Written<(usize, usize)>>,
     /// Default: 10s, long enough to see a lost SYN sent again.
     #[serde(default = "ten_seconds")]
     pub(super) timeout: Spanned<Written<Duration>>,
@@ -178,18 +195,42 @@ pub(super) struct Load {
     pub(super) receive: Option<Spanned<Written<BytesPerSecond>>>,
     /// Stream only. Default: 0, nobody.
     pub(super) half_close: Option<Spanned<f64>>,
+    /// Udp only. Default: 16.
+    pub(super) flows: Option<Spanned<usize>>,
+    /// Default: the rate stays as it is.
+    pub(super) ramp: Option<Spanned<Ramp>>,
+    /// Churn only. Default: none.
+    #[serde(default)]
+    pub(super) burst: Vec<Spanned<Burst>>,
 }
 
-fn by_tcp() -> Written<Endpoint> {
-    Written(Endpoint::Tcp)
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ramp {
+    pub(super) to: Written<Rate>,
+    pub(super) over: Written<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Burst {
+    pub(super) on: Written<Anchor>,
+    /// Default: none.
+    #[serde(default = "at_the_moment")]
+    pub(super) offset: Written<Offset>,
+    pub(super) count: Spanned<u64>,
+}
+
+fn at_the_moment() -> Written<Offset> {
+    Written(Offset::default())
 }
 
 fn poisson() -> Written<Arrivals> {
     Written(Arrivals::Poisson)
 }
 
-fn usual_payload() -> Written<(usize, usize)> {
-    Written((64, 1024))
+fn usual_payload() -> Spanned<Written<(usize, usize)>> {
+    unplaced(Written((64, 1024)))
 }
 
 fn one_second() -> Written<Duration> {
@@ -235,22 +276,53 @@ pub(super) struct Coverage {
     pub(super) connections_per_upgrade: Option<Spanned<f64>>,
     pub(super) faults: Option<Spanned<u64>>,
     pub(super) tolerated: Option<Spanned<Vec<Written<Harm>>>>,
+    /// Default: what `faults` asks.
+    pub(super) faults_delivered: Option<Spanned<Written<Delivered>>>,
+    /// Default: not asked.
+    pub(super) ops_in_window: Option<Spanned<OpsInWindow>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpsInWindow {
+    pub(super) min: u64,
+    pub(super) windows: Vec<Spanned<Written<Window>>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Observer {
+    /// Also by the name that gates would give it.
+    #[serde(alias = "dispatch_lateness_p99")]
     pub(super) lateness_p99: Written<Duration>,
+    #[serde(alias = "dispatch_lateness_max")]
+    pub(super) lateness_max: Written<Duration>,
     pub(super) hiccup_max: Written<Duration>,
+    pub(super) shed: u64,
 }
 
 impl Default for Observer {
     fn default() -> Self {
         Self {
             lateness_p99: Written(Duration::from_millis(50)),
+            lateness_max: Written(Duration::from_secs(1)),
             hiccup_max: Written(Duration::from_millis(500)),
+            shed: 0,
         }
     }
+}
+
+/// How the run must end; `harness suite` asks. Default: harm of any kind, no check.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    pub(super) verdict: Written<Ending>,
+    #[serde(default)]
+    pub(super) harm: Vec<Written<Harm>>,
+    #[serde(default)]
+    pub(super) only: bool,
+    #[serde(default)]
+    pub(super) checks: Vec<String>,
 }
 
 /// A value that is in no file, so nothing can be wrong with its place.

@@ -9,9 +9,11 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::suggestion;
-use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
+use super::expect::Ending;
+use super::gate::Window;
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
 use super::text;
-use crate::event::Harm;
+use crate::event::{Anchor, Harm};
 use crate::units::{self, SeedChoice};
 
 /// A value that has a form of its own in the file.
@@ -97,17 +99,19 @@ impl Form for BytesPerSecond {
 }
 
 impl Form for Endpoint {
-    const FORM: &'static str =
-        "\"tcp\" (the target's {addr}) or \"unix:{dir}/NAME\" (a unix stream socket)";
+    const FORM: &'static str = "\"tcp\" (the target's {addr}), \"unix:{dir}/NAME\" (a unix stream socket) or \
+         \"seqpacket:{dir}/NAME\" (one for records)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("unix:") {
-            Some(path) => text::socket_path(path).map(|()| Self::Unix(path.to_owned())),
+        let path = |path: &str| text::socket_path(path).map(|()| path.to_owned());
+        match text.split_once(':') {
             None if text == "tcp" => Ok(Self::Tcp),
-            None => Err(format!(
+            Some(("unix", place)) => path(place).map(Self::Unix),
+            Some(("seqpacket", place)) => path(place).map(Self::Seqpacket),
+            Some(_) | None => Err(format!(
                 "`{text}` is not {}{}",
                 Self::FORM,
-                suggestion(text, &["tcp", "unix:"])
+                suggestion(text, &["tcp", "unix:", "seqpacket:"])
             )),
         }
     }
@@ -183,11 +187,13 @@ pub(super) enum Kind {
     Stream,
     KeepAlive,
     Idle,
+    Udp,
 }
 
 impl Form for Kind {
     const FORM: &'static str = "\"churn\" (a connection per request), \"stream\" (one per request, \
-         sent and read at a pace), \"keep-alive\" (many requests each) or \"idle\" (held in silence)";
+         sent and read at a pace), \"keep-alive\" (many requests each), \"idle\" (held in silence) or \"udp\" \
+         (datagrams)";
 
     fn from_text(text: &str) -> Result<Self, String> {
         one_of(
@@ -197,6 +203,7 @@ impl Form for Kind {
                 ("stream", Self::Stream),
                 ("keep-alive", Self::KeepAlive),
                 ("idle", Self::Idle),
+                ("udp", Self::Udp),
             ],
         )
     }
@@ -210,11 +217,68 @@ impl Form for Arrivals {
     }
 }
 
+impl Form for Anchor {
+    const FORM: &'static str = "\"trigger\", \"new.seen\" (the new process is there) or \
+         \"new.answered\" (it answers its first connection)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(
+            text,
+            &[
+                ("trigger", Self::Trigger),
+                ("new.seen", Self::NewSeen),
+                ("new.answered", Self::NewAnswered),
+            ],
+        )
+    }
+}
+
+impl Form for Offset {
+    const FORM: &'static str = units::OFFSET_FORM;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        units::offset(text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
 impl Form for FaultKind {
     const FORM: &'static str = "a fault, like \"kill-before-ready\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("kill-before-ready", Self::KillBeforeReady)])
+        one_of(text, &Self::ALL.map(|kind| (kind.name(), kind)))
+    }
+}
+
+impl Form for Ending {
+    const FORM: &'static str = "how the run must end: \"pass\", \"fail\" or \"inconclusive\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|ending| (ending.id(), ending)))
+    }
+}
+
+impl Form for Window {
+    const FORM: &'static str =
+        "a window: \"baseline\", \"init\", \"handover\", \"drain\", \"after\" or \"during\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|window| (window.id(), window)))
+    }
+}
+
+impl Form for Delivered {
+    const FORM: &'static str = "\"all\", or the number of faults that must have hit, like 9";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("all", Self::All)])
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        let whole = number
+            .to_string()
+            .parse()
+            .map_err(|_| format!("`{number}` is no number of faults; write {}", Self::FORM))?;
+        Ok(Self::AtLeast(whole))
     }
 }
 

@@ -1,16 +1,23 @@
 //! What is to be run and what must hold: from a file to a [`Plan`].
 //!
 //! The file is read in two steps. `file` (with `form`) says which keys there are, what each
-//! accepts and what it is when left out; `check` then asks whether the whole can
-//! be meant, and makes a plan of it. Both name the line that is at fault.
+//! accepts and what it is when left out; `check` (with `demand`, for the gates) then
+//! asks whether the whole can be meant, and makes a plan of it. Both name the line that is at fault.
 
+pub mod gate;
+pub mod expect;
 pub mod plan;
+mod change;
 mod error;
 mod lint;
 mod text;
 mod form;
 mod file;
+mod demand;
+mod carry;
+mod swell;
 mod check;
+mod share;
 
 use std::fs;
 use std::path::Path;
@@ -18,8 +25,11 @@ use std::path::Path;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use self::expect::Expect;
 use crate::units::SeedChoice;
 
+pub use change::Change;
+pub use demand::METRICS;
 pub use error::ScenarioError;
 pub use lint::Lint;
 pub use plan::Plan;
@@ -34,17 +44,58 @@ impl Plan {
     /// When the file cannot be read, or cannot be meant. The message names the
     /// file, the line, the value and what to write instead.
     pub fn load(path: &Path, seed: Option<SeedChoice>) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        let source = fs::read_to_string(path)
-            .map_err(|cause| ScenarioError::Read { path: path.to_owned(), cause })?;
+        Self::load_changed(path, seed, &[])
+    }
+
+    /// Reads a scenario file, and takes it as if `changes` had been made in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::load`], and when a change leads nowhere. A mistake in a
+    /// changed value is said to be that of the change.
+    pub fn load_changed(
+        path: &Path,
+        seed: Option<SeedChoice>,
+        changes: &[Change],
+    ) -> Result<(Self, Vec<Lint>), ScenarioError> {
+        let source = change::apply(&read(path)?, changes)
+            .map_err(|change::Nowhere { flag, message }| ScenarioError::Change { flag, message })?;
         let plan = file::parse(&source)
             .and_then(|(scenario, written)| {
                 let seed = drawn(seed.unwrap_or(written))?;
-                check::plan(scenario, path, seed)
+                check::plan(scenario, path, seed, &source)
             })
-            .map_err(|mistake| mistake.in_file(path, &source))?;
+            .map_err(|mistake| {
+                let outside = |mistake: error::Mistake| mistake.in_file(path, &source);
+                mistake.in_change(&source, changes).unwrap_or_else(outside)
+            })?;
         let lints = lint::lints(&plan);
         Ok((plan, lints))
     }
+}
+
+impl Expect {
+    /// Reads from a scenario file how its run must end, if it says so.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::load`]: what cannot be run need not end in any way.
+    pub fn load(path: &Path) -> Result<Option<Self>, ScenarioError> {
+        Plan::load(path, None)?;
+        let source = read(path)?;
+        let (scenario, _) =
+            file::parse(&source).map_err(|mistake| mistake.in_file(path, &source))?;
+        Ok(scenario.expect.map(|expect| Self {
+            verdict: expect.verdict.0,
+            harm: expect.harm.into_iter().map(|harm| harm.0).collect(),
+            only: expect.only,
+            checks: expect.checks,
+        }))
+    }
+}
+
+fn read(path: &Path) -> Result<String, ScenarioError> {
+    fs::read_to_string(path).map_err(|cause| ScenarioError::Read { path: path.to_owned(), cause })
 }
 
 fn drawn(choice: SeedChoice) -> Result<u64, error::Mistake> {

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::event::Harm;
+use super::gate::{Gate, Window};
+use crate::event::{Anchor, Harm};
 
 /// One run, decided in every detail but for what chance the seed draws.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The scenario's name.
     pub name: String,
@@ -18,7 +19,10 @@ pub struct Plan {
     /// The file it came from.
     pub path: PathBuf,
     /// Everything random in the run is drawn from this.
-    #[serde(serialize_with = "crate::units::serialize_seed")]
+    #[serde(
+        serialize_with = "crate::units::serialize_seed",
+        deserialize_with = "crate::units::deserialize_seed"
+    )]
     pub seed: u64,
     /// The server under test.
     pub target: Target,
@@ -36,10 +40,12 @@ pub struct Plan {
     pub coverage: Coverage,
     /// What the observer must have managed for a verdict to mean anything.
     pub limits: ObserverLimits,
+    /// What is demanded beyond what always is.
+    pub gates: Vec<Gate>,
 }
 
 /// The server under test.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Program and arguments. May contain `{bin:NAME}` (a binary of this Cargo
     /// workspace, built before the run, or found beside the harness or on PATH),
@@ -65,7 +71,7 @@ pub struct Target {
 }
 
 /// A signal, as scenarios name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "signal(7) documents them")]
 pub enum Signal {
@@ -79,7 +85,7 @@ pub enum Signal {
 }
 
 /// How an upgrade is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// The signal.
     pub signal: Signal,
@@ -88,7 +94,7 @@ pub struct Trigger {
 }
 
 /// Who gets the trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Addressee {
     /// The process that serves now: the newest that answered a client.
@@ -98,7 +104,7 @@ pub enum Addressee {
 }
 
 /// Where the traffic runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     /// A namespace of the run's own, or the machine's (which taints the evidence).
     pub namespace: Namespace,
@@ -108,7 +114,7 @@ pub struct Network {
 }
 
 /// Whose network the run uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Namespace {
     /// A new network namespace.
@@ -118,7 +124,7 @@ pub enum Namespace {
 }
 
 /// How long each phase takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phases {
     /// Load without judging latency.
     pub warmup: Duration,
@@ -131,7 +137,7 @@ pub struct Phases {
 }
 
 /// One population of clients.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Its name in reports.
     pub name: String,
@@ -150,20 +156,55 @@ pub struct Load {
     pub timeout: Duration,
     /// A first byte later than this after the handshake is a stall.
     pub stall: Duration,
+    /// How the rate changes; `None`: it does not.
+    pub ramp: Option<Ramp>,
+    /// Operations beside those of the rate, aimed at events of each upgrade.
+    pub bursts: Vec<Burst>,
 }
 
+/// A rate that changes evenly from the load's own to another, and stays there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ramp {
+    /// It begins to change so long after the load began.
+    pub begin: Duration,
+    /// It has changed after so long.
+    pub over: Duration,
+    /// What it is then, operations per second.
+    pub to: f64,
+}
+
+/// Operations that are begun at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    /// The event that they are aimed at.
+    pub on: Anchor,
+    /// How far from it.
+    pub offset: Offset,
+    /// How many.
+    pub count: u64,
+}
+
+/// A span after a moment, ns; before it, if negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offset(pub i64);
+
 /// Where the clients of a population connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
     /// The target's `{addr}`, by TCP.
     Tcp,
+    /// The target's `{addr}`, by UDP.
+    Udp,
     /// A unix stream socket at this path, which may contain `{dir}`.
     Unix(String),
+    /// A unix seqpacket socket at this path: each request is one record, and so is
+    /// its reply.
+    Seqpacket(String),
 }
 
 /// What the clients of a population do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// One connection per request.
@@ -190,10 +231,15 @@ pub enum LoadKind {
         /// How many at once.
         connections: usize,
     },
+    /// Datagrams, each of which is to be answered by itself; none is sent twice.
+    Udp {
+        /// Sockets that they are sent from, in turn.
+        flows: usize,
+    },
 }
 
 /// The most that a client moves in a second, bytes; `None`: as much as it can.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// What it sends.
     pub send: Option<u64>,
@@ -202,7 +248,7 @@ pub struct Pace {
 }
 
 /// How intended times are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     /// At equal distances.
@@ -212,7 +258,7 @@ pub enum Arrivals {
 }
 
 /// The upgrades.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgrades {
     /// From one trigger to the next at the least; zero is back-to-back: the next
     /// trigger follows the first answer of the new generation.
@@ -224,7 +270,7 @@ pub struct Upgrades {
 }
 
 /// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// SIGKILL of the successor at a random moment between its exec and its readiness.
@@ -232,6 +278,17 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::KillBeforeReady];
+
+    /// What scenarios call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillBeforeReady => "kill-before-ready",
+        }
+    }
+
     /// The catalogue's id.
     #[must_use]
     pub fn id(self) -> &'static str {
@@ -242,7 +299,7 @@ impl FaultKind {
 }
 
 /// A fault, and which upgrades it hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What it does.
     pub kind: FaultKind,
@@ -251,7 +308,7 @@ pub struct Fault {
 }
 
 /// What must have been seen for a verdict to mean anything. Unmet: inconclusive.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Upgrades that completed.
     pub upgrades: u64,
@@ -265,13 +322,31 @@ pub struct Coverage {
     /// Harm that is expected and does not fail the run. Empty but for plans
     /// whose faults cannot but hurt.
     pub tolerated: Vec<Harm>,
+    /// Faults delivered, over all kinds. `None`: `faults` says all there is to say.
+    pub faults_delivered: Option<Delivered>,
+    /// For each window named, operations intended in it, over all upgrades.
+    pub ops_in_window: Vec<(Window, u64)>,
+}
+
+/// How many faults must have hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivered {
+    /// Every one that was aimed; one that missed and was aimed again counts once.
+    All,
+    /// So many.
+    AtLeast(u64),
 }
 
 /// What the observer must have managed. Unmet: inconclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObserverLimits {
     /// 99th percentile of dispatched − intended.
     pub lateness_p99: Duration,
+    /// The longest of the same.
+    pub lateness_max: Duration,
     /// Longest time a thread of the harness was not woken.
     pub hiccup_max: Duration,
+    /// Operations that the schedule wanted and nobody began.
+    pub shed: u64,
 }

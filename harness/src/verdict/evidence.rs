@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::event::{
-    Connection, Fate, Generation, Outcome, Recording, Scope, ServerLedger, Upgrade,
+    Connection, Datagrams, Fate, Generation, Outcome, Recording, Scope, ServerLedger, Upgrade,
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::Endpoint;
@@ -44,6 +44,18 @@ impl<'a> Evidence<'a> {
         self.plan.target.ledger.is_none().then_some("the server keeps no ledger")
     }
 
+    /// Why the servers say nothing of datagrams, if they do not.
+    pub(super) fn uncounted(&self) -> Option<&'static str> {
+        let silent =
+            |ledger: &ServerLedger| ledger.datagrams_in.is_none() || ledger.datagrams_out.is_none();
+        self.ledgers().any(silent).then_some("the server's ledger does not count datagrams")
+    }
+
+    /// What the flows counted.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagrams> {
+        self.recording.connections.iter().filter_map(|connection| connection.datagrams)
+    }
+
     /// The servers' ledgers.
     pub(super) fn ledgers(&self) -> impl Iterator<Item = &ServerLedger> {
         self.recording.generations.iter().filter_map(|generation| generation.ledger.as_ref())
@@ -64,7 +76,7 @@ impl<'a> Evidence<'a> {
     /// Whether the kernel's TCP counters know of this connection.
     pub(super) fn is_tcp(&self, connection: &Connection) -> bool {
         let load = self.plan.loads.get(usize::from(connection.population));
-        load.is_none_or(|load| load.to == Endpoint::Tcp)
+        load.is_none_or(|load| load.to == Endpoint::Tcp) && connection.datagrams.is_none()
     }
 
     /// Connections that ended by RST.

@@ -2,25 +2,29 @@
 
 use super::check::{Check, Law, Status};
 use super::evidence::Evidence;
-use crate::event::{Fate, Harm};
+use crate::event::{Datagrams, Fate, Harm, Resets};
 
 /// All laws.
 pub(super) fn laws(evidence: &Evidence<'_>) -> Vec<Law> {
     let mut laws = clients(evidence);
     laws.extend(kernel(evidence));
     laws.extend(servers(evidence));
+    laws.extend(datagrams(evidence));
     laws.extend(ends(evidence));
     laws
 }
 
 /// A law among the checks.
 pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
+    let untraced = untraced(evidence).filter(|_| law.id == "L6.traced");
     let why = if law.id == "L10" {
         Some("fewer than two generations whose listening sockets were seen")
+    } else if law.id == "L6.traced" {
+        evidence.tainted().or(untraced.as_deref())
     } else if law.id == "L5" || law.id.starts_with("L7") {
         evidence.unkept()
     } else {
-        evidence.tainted().or_else(|| evidence.unkept())
+        evidence.tainted().or_else(|| evidence.unkept()).or_else(|| evidence.uncounted())
     };
     let unchecked = law.status == Status::NotChecked;
     Check {
@@ -29,6 +33,21 @@ pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
         limit: law.says.clone(),
         got: format!("{} = {}", law.lhs, law.rhs),
         detail: why.filter(|_| unchecked).map(str::to_owned),
+        gate: None,
+    }
+}
+
+/// Why there is no complete trace of the resets, if there is none.
+fn untraced(evidence: &Evidence<'_>) -> Option<String> {
+    match &evidence.recording.kernel.resets {
+        Resets::Traced { lost: Some(0), .. } => None,
+        Resets::Traced { lost: Some(lost), .. } => {
+            Some(format!("{lost} of the traced resets were lost"))
+        }
+        Resets::Traced { lost: None, .. } => {
+            Some("resets may have been lost from the trace".to_owned())
+        }
+        Resets::Untraced { why } => Some(why.clone()),
     }
 }
 
@@ -63,6 +82,10 @@ fn kernel(evidence: &Evidence<'_>) -> Vec<Law> {
         .iter()
         .filter(|connection| connection.established.is_some() && !evidence.is_tcp(connection));
     let tainted = evidence.tainted().is_some();
+    let traced = match &evidence.recording.kernel.resets {
+        Resets::Traced { resets, .. } => resets.len(),
+        Resets::Untraced { .. } => 0,
+    };
     vec![
         law(
             "L3",
@@ -80,6 +103,10 @@ fn kernel(evidence: &Evidence<'_>) -> Vec<Law> {
         .unless(tainted || evidence.unkept().is_some()),
         law("L6", "kernel's OutRsts = connections reset", delta("Tcp.OutRsts"), evidence.reset())
             .unless(tainted),
+        // A trace with a hole is no fault of the server's; L6 judges the resets.
+        law("L6.traced", "kernel's OutRsts = resets traced", delta("Tcp.OutRsts"), traced)
+            .or_else_is(Status::Inconclusive)
+            .unless(tainted || untraced(evidence).is_some()),
     ]
 }
 
@@ -89,8 +116,10 @@ fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
     let silent = connections
         .iter()
         .filter(|connection| connection.established.is_some() && connection.bytes_out == 0);
-    let out: u64 = connections.iter().map(|connection| connection.bytes_out).sum();
-    let back: u64 = connections.iter().map(|connection| connection.bytes_in).sum();
+    // What datagrams carry, no server counts as bytes.
+    let streams = || connections.iter().filter(|connection| connection.datagrams.is_none());
+    let out: u64 = streams().map(|connection| connection.bytes_out).sum();
+    let back: u64 = streams().map(|connection| connection.bytes_in).sum();
     let unkept = evidence.unkept().is_some();
     vec![
         law(
@@ -114,6 +143,51 @@ fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
             back,
         )
         .unless(unkept),
+    ]
+}
+
+/// A datagram that is neither read nor refused was in the queue of a socket that
+/// was closed: no counter moves, and only what is missing from the sum tells.
+fn datagrams(evidence: &Evidence<'_>) -> Vec<Law> {
+    if evidence.datagrams().next().is_none() {
+        return Vec::new();
+    }
+    let delta = |name| {
+        let kernel = &evidence.recording.kernel;
+        kernel.delta(&format!("Udp.{name}")) + kernel.delta(&format!("Snmp6.Udp6{name}"))
+    };
+    let sum = |of: fn(&crate::event::ServerLedger) -> Option<u64>| -> u64 {
+        evidence.ledgers().filter_map(of).sum()
+    };
+    let flows = |of: fn(Datagrams) -> u64| -> u64 { evidence.datagrams().map(of).sum() };
+    // What our own sockets had no room for is counted among the kernel's errors.
+    let ours = flows(|flow| flow.dropped);
+    let (read, answered) = (sum(|ledger| ledger.datagrams_in), sum(|ledger| ledger.datagrams_out));
+    let turned_away = delta("NoPorts") + delta("InErrors");
+    let tainted = evidence.tainted().is_some();
+    let uncounted = evidence.unkept().or_else(|| evidence.uncounted()).is_some();
+    vec![
+        law(
+            "L8",
+            "datagrams sent = read + met nobody + dropped; the rest was lost at a close",
+            delta("OutDatagrams"),
+            delta("InDatagrams") + turned_away,
+        )
+        .unless(tainted),
+        law(
+            "L8.out",
+            "datagrams the clients sent = datagrams the servers read + met nobody + dropped",
+            flows(|flow| flow.sent),
+            i128::from(read) + turned_away - i128::from(ours),
+        )
+        .unless(tainted || uncounted),
+        law(
+            "L8.in",
+            "datagrams the servers sent = datagrams the clients read, or had no room for",
+            answered,
+            flows(|flow| flow.received) + ours,
+        )
+        .unless(uncounted),
     ]
 }
 

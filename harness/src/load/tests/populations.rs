@@ -36,6 +36,26 @@ fn a_reply_that_is_dropped_because_the_client_has_finished_is_a_harm() {
 }
 
 #[test]
+fn a_volley_is_fired_at_its_moment_beside_the_schedule() {
+    let server = serve(Manner::Echo);
+    let (clock, plan) = (Clock::start(), plan(vec![churn(100.0)]));
+    let site = Site { address: server.address, directory: Path::new("/nonexistent") };
+    let running = start(&plan, site, clock, Sightings::default()).unwrap();
+    let moment = clock.now().after(Duration::from_millis(100));
+    let volley = |moment| Volley { population: 0, moment, count: 64, number: 1 };
+    running.burst(&plan.loads[0], volley(moment)).unwrap();
+    // The load ends before this one.
+    running.burst(&plan.loads[0], volley(moment.after(Duration::from_hours(1)))).unwrap();
+    wait_for(&running, 100);
+    let gathered = running.finish();
+    books_balance(&gathered);
+    only(&gathered, OpKind::Churn, "Ok");
+    let fired: Vec<_> = gathered.operations.iter().filter(|row| row.intended == moment).collect();
+    assert_eq!(fired.len(), 64);
+    assert!(fired.iter().all(|row| row.dispatched >= moment));
+}
+
+#[test]
 fn idle_connections_are_held_and_then_asked_once() {
     let server = serve(Manner::Echo);
     let idle = load("idle", LoadKind::Idle { connections: 50 }, 500.0);

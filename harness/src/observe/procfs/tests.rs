@@ -80,10 +80,11 @@ fn finds_fields_of_the_status() {
 }
 
 #[test]
-fn finds_inodes_of_unix_sockets() {
+fn finds_inodes_of_unix_sockets_but_not_of_what_they_accepted() {
     let text = "Num RefCount Protocol Flags Type St Inode Path\n\
                 0000: 00000003 00000000 00000000 0001 03 19007459\n\
-                0000: 00000002 00000000 00010000 0001 01 42 /run/a socket\n";
+                0000: 00000002 00000000 00010000 0001 01 42 /run/a socket\n\
+                0000: 00000003 00000000 00000000 0001 03 43 /run/a socket\n";
     assert_eq!(parse_unix(text).collect::<Vec<_>>(), [19_007_459, 42]);
 }
 
@@ -126,4 +127,12 @@ fn nobody_is_not_a_process() {
     assert_eq!(kin(nobody), None);
     assert!(listeners(nobody).is_err());
     assert!(resources(nobody).is_err());
+}
+
+#[test]
+fn a_thread_belongs_to_its_process() {
+    let thread = nix::unistd::gettid().as_raw().cast_unsigned();
+    assert_ne!(thread, process::id());
+    assert_eq!(process_of(thread), Some(process::id()));
+    assert_eq!(process_of(0), None);
 }
