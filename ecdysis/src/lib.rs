@@ -107,7 +107,7 @@
 //! | `tokio_ecdysis` (default) | [`tokio_ecdysis`]: streams, signals, control sockets. Without it, nothing of Tokio is compiled |
 //! | `systemd_notify` | systemd is told of readiness, upgrades and stops, and its watchdog is fed |
 //! | `systemd_sockets` | sockets of `.socket` units |
-//! | `systemd` | both |
+//! | `systemd` | both, and systemd keeps the sockets of a service that crashes |
 //!
 //! The program `ecdysis-ctl` asks a service over its control socket
 //! ([`control`]) for its status, an upgrade, or a stop, and ends with the outcome.

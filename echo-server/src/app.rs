@@ -52,11 +52,11 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         .as_deref()
         .map(|directory| Published::new(Arc::clone(&ledger), directory))
         .transpose()?;
+    let service = Service { greeting: config.greeting.then(|| greeting(generation)), ledger };
+    let mut accepting = JoinSet::new();
     if config.from_systemd.is_some() {
         builder.read_systemd_sockets().map_err(io::Error::other)?;
     }
-    let service = Service { greeting: config.greeting.then(|| greeting(generation)), ledger };
-    let mut accepting = JoinSet::new();
     let listen = serve_all(&builder, &config, &service, &mut accepting).await?;
 
     let (ecdysis, leave) = builder.ready()?;
@@ -89,11 +89,12 @@ async fn serve_all(
     accepting: &mut JoinSet<()>,
 ) -> io::Result<SocketAddr> {
     let connections = || process.connections().clone();
-    let stream = match config.from_systemd.clone() {
-        Some(name) => process.systemd_listen_tcp(STOP, name, config.listen).await,
-        None => process.listen_tcp(STOP, config.listen).map_err(Into::into),
+    let stream = if let Some(name) = config.from_systemd.clone() {
+        let stream = process.systemd_listen_tcp(STOP, name, config.listen).await;
+        stream.map_err(io::Error::other)?
+    } else {
+        process.listen_tcp(STOP, config.listen)?
     };
-    let stream = stream.map_err(io::Error::other)?;
     let listen = stream.local_addr()?;
     accepting.spawn(serve(stream, bytes, service.clone(), connections()));
     if let Some(path) = &config.unix {

@@ -26,6 +26,11 @@ pub(crate) struct Config {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7000")]
     pub(crate) listen: SocketAddr,
 
+    /// Take the listener at that address from systemd: the one that a `.socket`
+    /// unit calls so (`FileDescriptorName=`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_systemd: Option<String>,
+
     /// Listen on a unix socket, too
     #[arg(long, value_name = "PATH")]
     pub(crate) unix: Option<PathBuf>,
@@ -37,11 +42,6 @@ pub(crate) struct Config {
     /// Answer UDP datagrams, too, each with the greeting, if there is one, and itself
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) udp: Option<SocketAddr>,
-
-    /// Take the listener at that address from systemd: the one that a `.socket`
-    /// unit calls so (`FileDescriptorName=`)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) from_systemd: Option<String>,
 
     /// Greet each connection with `generation N pid P` and a newline
     #[arg(long)]
