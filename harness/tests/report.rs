@@ -28,6 +28,7 @@ fn plan() -> Plan {
         target: Target {
             command: vec!["{bin:echo-server}".to_owned(), "{addr}".to_owned()],
             greeting: None,
+            closes_idle: false,
             trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: Duration::from_secs(1),
@@ -88,7 +89,7 @@ fn connection(operation: &Operation) -> Connection {
         established: Some(operation.dispatched),
         first_byte: Some(operation.finished),
         closed: operation.finished,
-        served: Some(Served { generation: 0, pid: 11 }),
+        served: Some(Served { generation: Some(0), pid: 11 }),
         bytes_out: 10,
         bytes_in: 20,
         reset: false,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::scenario::plan::{Addressee, LoadKind};
+use harness::scenario::plan::{Addressee, Http, LoadKind, Speak};
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
 
@@ -190,6 +190,41 @@ fn loads_that_are_none_are_refused() {
     refused("\"churn\"\nrate", kept, &["s.toml:12:15:", "1 or more"]);
     let (head, _) = SOUND.split_once("[[load]]").unwrap();
     assert!(load(head).unwrap_err().contains("[[load]]"));
+}
+
+#[test]
+fn loads_by_http_are_checked_like_any_other() {
+    const HTTP: &str = "greeting = \"x-served-by: {pid}\"\ncloses_idle = true\n";
+    let http = |kind: &str, lines: &str| {
+        let source = SOUND
+            .replace("greeting = \"generation {generation} pid {pid}\"\n", HTTP)
+            .replace("kind = \"churn\"", &format!("kind = \"{kind}\"\nspeak = \"http\"\n{lines}"));
+        load(&source)
+    };
+    let (plan, _) = http("keep-alive", "path = \"/a?b\"\nexpect = { status = 204 }").unwrap();
+    assert!(plan.target.closes_idle);
+    let Speak::Http(Http { path, host, status, body_bytes }) = &plan.loads[0].speak else {
+        panic!("{:?}", plan.loads[0]);
+    };
+    assert_eq!((path.as_str(), host.as_str()), ("/a?b", "localhost"));
+    assert_eq!((*status, *body_bytes), (Some(204), None));
+    for (kind, lines, part) in [
+        ("stream", "", "\"keep-alive\""),
+        ("churn", "", "closes_idle"),
+        ("keep-alive", "payload = \"1\"", "`payload`"),
+        ("keep-alive", "path = \"a\"", "slash"),
+        ("keep-alive", "path = \"/a b\"", "blanks"),
+        ("keep-alive", "host = \"\"", "empty"),
+        ("keep-alive", "expect = { status = 99 }", "200 to 599"),
+        ("keep-alive", "expect = { stats = 200 }", "`status`"),
+    ] {
+        let message = http(kind, lines).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+    refused("\"churn\"\nrate", "\"churn\"\nspeak = \"http\"\nrate", &["s.toml:6:12:", "header"]);
+    refused("rate = 100", "path = \"/\"\nrate = 100", &["s.toml:12:8:", "speak = \"http\""]);
+    refused("rate = 100", "speak = \"htp\"\nrate = 100", &["`htp`", "mean `http`?"]);
+    refused("[phases]", "closes_idle = true\n[phases]", &["s.toml:7:15:", "keep-alive"]);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn generations(
 ) -> Vec<Generation> {
     let record = |process: &crate::subject::Process| {
         let ledger = ledgers.and_then(|directory| read_ledger(directory, process.pid));
-        let claimed = sightings.served_by(process.pid).map(|served| served.generation);
+        let claimed = sightings.served_by(process.pid).and_then(|served| served.generation);
         Generation {
             pid: process.pid,
             generation: claimed.or_else(|| ledger.as_ref().map(|ledger| ledger.generation)),

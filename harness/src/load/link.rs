@@ -56,6 +56,16 @@ impl Link {
             Self::Unix(_) => None,
         }
     }
+
+    /// Whether a reset has come that no read or write has told of: behind the end
+    /// of what the server had sent, reads tell of the end alone.
+    pub(super) fn was_reset(&self) -> bool {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        };
+        matches!(error, Ok(Some(_)))
+    }
 }
 
 async fn tcp(target: SocketAddr, turn: u8) -> io::Result<TcpStream> {

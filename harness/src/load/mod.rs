@@ -13,6 +13,7 @@
 mod schedule;
 mod payload;
 mod greeting;
+mod http;
 mod classify;
 mod ledger;
 mod pacer;

@@ -10,12 +10,13 @@ use crate::clock::Clock;
 use crate::event::{Fate, OpKind, Served, Sightings};
 use crate::scenario::plan::{
     Addressee, Arrivals, Coverage, Endpoint, Load, LoadKind, Namespace, Network, ObserverLimits,
-    Phases, Plan, Signal, Target, Trigger,
+    Phases, Plan, Signal, Speak, Target, Trigger,
 };
 
 mod server;
 mod full_rate;
 mod populations;
+mod web;
 
 use server::{Manner, serve};
 
@@ -26,6 +27,7 @@ fn load(name: &str, kind: LoadKind, rate: f64) -> Load {
         name: name.to_owned(),
         kind,
         to: Endpoint::Tcp,
+        speak: Speak::Echo,
         rate,
         arrivals: Arrivals::Poisson,
         payload: (64, 512),
@@ -52,6 +54,7 @@ fn plan(loads: Vec<Load>) -> Plan {
         target: Target {
             command: Vec::new(),
             greeting: Some(GREETING.to_owned()),
+            closes_idle: false,
             trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: phase,
@@ -143,7 +146,7 @@ fn a_good_server_harms_nobody_and_the_books_balance() {
     let opens = fates(&gathered, OpKind::Open)["Ok"];
     assert!(opens > 8, "connections are renewed: {opens}");
     assert_eq!(fates(&gathered, OpKind::Close)["Ok"], opens);
-    let served = Served { generation: 3, pid: 77 };
+    let served = Served { generation: Some(3), pid: 77 };
     assert_eq!(sightings.all(), [served]);
     let greeting = u64::try_from("generation 3 pid 77\n".len()).unwrap();
     for row in &gathered.connections {

@@ -188,7 +188,10 @@ fn first_harm(first: &FirstHarm) -> Vec<String> {
     let local = first.local.as_ref().map_or_else(String::new, |local| format!(" from {local}"));
     let served = first.served.map_or_else(
         || "served by nobody".to_owned(),
-        |by| format!("served by generation {} (pid {})", by.generation, by.pid),
+        |by| match by.generation {
+            Some(generation) => format!("served by generation {generation} (pid {})", by.pid),
+            None => format!("served by pid {}", by.pid),
+        },
     );
     let upgrade = match (first.upgrade, first.after_trigger_ns) {
         (Some(number), Some(after)) => {

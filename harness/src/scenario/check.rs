@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::error::Mistake;
+use super::error::{Mistake, checked, require};
 use super::file::SCHEMA;
 use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
     Target, Trigger, Upgrades,
 };
-use super::{file, form, text};
+use super::{file, form, speak, text};
 
 /// Makes the plan of a scenario.
 pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
@@ -69,6 +69,7 @@ fn schema(schema: &Spanned<String>) -> Result<(), Mistake> {
 
 /// What no part of the file can know by itself.
 fn together(file: &file::Scenario) -> Result<(), Mistake> {
+    speak::together(file)?;
     let greets = file.target.greeting.is_some();
     if let Some(upgrades) = &file.upgrades {
         require(greets, &upgrades.span(), || {
@@ -134,6 +135,7 @@ fn target(target: file::Target) -> Result<Target, Mistake> {
     Ok(Target {
         command: command.into_iter().map(Spanned::into_inner).collect(),
         greeting: target.greeting.map(Spanned::into_inner),
+        closes_idle: target.closes_idle.into_inner(),
         trigger: Trigger { signal: target.trigger.signal.0, to: target.trigger.to.0 },
         stop_signal: target.stop.0,
         ready_timeout: target.ready_timeout.get_ref().0,
@@ -186,13 +188,15 @@ fn one_load(load: file::Load) -> Result<Load, Mistake> {
         )
     })?;
     let kind = kind(&load)?;
+    let speak = speak::speak(&load)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
-        to: load.to.0,
+        to: load.to.into_inner().0,
+        speak,
         rate: load.rate.0.0,
         arrivals: load.arrivals.0,
-        payload: load.payload.0,
+        payload: load.payload.into_inner().0,
         timeout,
         stall: load.stall.0,
     })
@@ -243,7 +247,7 @@ fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
     }
     let pace = Pace { send: pace(&load.send), receive: pace(&load.receive) };
     let slowest = [pace.send, pace.receive].into_iter().flatten().min();
-    let (_, largest) = load.payload.0;
+    let (_, largest) = load.payload.get_ref().0;
     let takes = slowest
         .map_or(Duration::ZERO, |pace| Duration::from_secs_f64(largest as f64 / pace as f64));
     let timeout = &load.timeout;
@@ -341,20 +345,4 @@ fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {
 
 fn given<T: Copy>(value: Option<&Spanned<T>>, default: T) -> T {
     value.map_or(default, |value| *value.get_ref())
-}
-
-/// Applies a check of [`text`] to a value, whose place it does not know.
-fn checked(
-    value: &Spanned<String>,
-    check: impl FnOnce(&str) -> Result<(), String>,
-) -> Result<(), Mistake> {
-    check(value.get_ref()).map_err(|message| Mistake::at(value.span(), message))
-}
-
-fn require<M: Into<String>>(
-    holds: bool,
-    span: &Range<usize>,
-    message: impl FnOnce() -> M,
-) -> Result<(), Mistake> {
-    if holds { Ok(()) } else { Err(Mistake::at(span.clone(), message())) }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+
 /// A scenario that cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -66,6 +68,23 @@ impl Mistake {
                 .to_owned(),
         }
     }
+}
+
+/// Says `message` of what is written at `span`, unless something `holds`.
+pub(super) fn require<M: Into<String>>(
+    holds: bool,
+    span: &Range<usize>,
+    message: impl FnOnce() -> M,
+) -> Result<(), Mistake> {
+    if holds { Ok(()) } else { Err(Mistake::at(span.clone(), message())) }
+}
+
+/// Applies a check of a text to a value, whose place the check does not know.
+pub(super) fn checked(
+    value: &Spanned<String>,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), Mistake> {
+    check(value.get_ref()).map_err(|message| Mistake::at(value.span(), message))
 }
 
 impl From<toml::de::Error> for Mistake {

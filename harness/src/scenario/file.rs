@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Mistake;
-use super::form::{BytesPerSecond, Kind, Rate, Written};
+use super::form::{BytesPerSecond, Kind, Rate, Tongue, Written};
 use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
 use crate::event::Harm;
 use crate::units::SeedChoice;
@@ -73,6 +73,9 @@ pub(super) struct Target {
     pub(super) command: Spanned<Vec<Spanned<String>>>,
     /// Default: the server sends none.
     pub(super) greeting: Option<Spanned<String>>,
+    /// Default: it must not.
+    #[serde(default = "no")]
+    pub(super) closes_idle: Spanned<bool>,
     /// Default: SIGHUP to the serving process.
     #[serde(default)]
     pub(super) trigger: Trigger,
@@ -87,6 +90,10 @@ pub(super) struct Target {
     pub(super) drain_timeout: Written<Duration>,
     /// Default: the server keeps none.
     pub(super) ledger: Option<Spanned<String>>,
+}
+
+fn no() -> Spanned<bool> {
+    unplaced(false)
 }
 
 fn sigterm() -> Written<Signal> {
@@ -154,14 +161,17 @@ pub(super) struct Load {
     pub(super) kind: Written<Kind>,
     /// Default: tcp.
     #[serde(default = "by_tcp")]
-    pub(super) to: Written<Endpoint>,
+    pub(super) to: Spanned<Written<Endpoint>>,
+    /// Default: echo.
+    #[serde(default = "by_echo")]
+    pub(super) speak: Spanned<Written<Tongue>>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
     pub(super) arrivals: Written<Arrivals>,
     /// Default: 64..1024.
     #[serde(default = "usual_payload")]
-    pub(super) payload: Written<(usize, usize)>,
+    pub(super) payload: Spanned<Written<(usize, usize)>>,
     /// Default: 10s, long enough to see a lost SYN sent again.
     #[serde(default = "ten_seconds")]
     pub(super) timeout: Spanned<Written<Duration>>,
@@ -178,18 +188,37 @@ pub(super) struct Load {
     pub(super) receive: Option<Spanned<Written<BytesPerSecond>>>,
     /// Stream only. Default: 0, nobody.
     pub(super) half_close: Option<Spanned<f64>>,
+    /// HTTP only. Default: "/".
+    pub(super) path: Option<Spanned<String>>,
+    /// HTTP only. Default: "localhost".
+    pub(super) host: Option<Spanned<String>>,
+    /// HTTP only. Default: a status from 200 to 399, and any body.
+    pub(super) expect: Option<Spanned<Expect>>,
 }
 
-fn by_tcp() -> Written<Endpoint> {
-    Written(Endpoint::Tcp)
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    /// Default: 200 to 399.
+    pub(super) status: Option<Spanned<u64>>,
+    /// Default: any.
+    pub(super) body_bytes: Option<u64>,
+}
+
+fn by_tcp() -> Spanned<Written<Endpoint>> {
+    unplaced(Written(Endpoint::Tcp))
+}
+
+fn by_echo() -> Spanned<Written<Tongue>> {
+    unplaced(Written(Tongue::Echo))
 }
 
 fn poisson() -> Written<Arrivals> {
     Written(Arrivals::Poisson)
 }
 
-fn usual_payload() -> Written<(usize, usize)> {
-    Written((64, 1024))
+fn usual_payload() -> Spanned<Written<(usize, usize)>> {
+    unplaced(Written((64, 1024)))
 }
 
 fn one_second() -> Written<Duration> {

@@ -202,6 +202,22 @@ impl Form for Kind {
     }
 }
 
+/// What the clients of a load speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tongue {
+    Echo,
+    Http,
+}
+
+impl Form for Tongue {
+    const FORM: &'static str =
+        "\"echo\" (bytes that are to come back) or \"http\" (a GET by HTTP/1.1)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("echo", Self::Echo), ("http", Self::Http)])
+    }
+}
+
 impl Form for Arrivals {
     const FORM: &'static str = "\"poisson\" (at random) or \"uniform\" (at equal distances)";
 

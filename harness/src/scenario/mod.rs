@@ -10,6 +10,7 @@ mod lint;
 mod text;
 mod form;
 mod file;
+mod speak;
 mod check;
 
 use std::fs;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::Harm;
 
@@ -46,10 +46,14 @@ pub struct Target {
     /// `{addr}` (the address and port the load goes to) and `{dir}` (a fresh,
     /// private directory). No other placeholder gets past validation.
     pub command: Vec<String>,
-    /// The literal text around the numbers in the server's greeting line, with
-    /// `{generation}` and `{pid}` where the numbers stand; `None`: the server
-    /// sends no greeting, and nothing is known of who answered.
+    /// The literal text around the numbers in the server's greeting line, or, where
+    /// the loads speak HTTP, in a header of each answer, its name before a colon.
+    /// `{pid}` and, unless the server does not know it, `{generation}` are where the
+    /// numbers stand; `None`: nothing is known of who answered.
     pub greeting: Option<String>,
+    /// The server may close connections that are idle, as HTTP allows: counted, but
+    /// no failure.
+    pub closes_idle: bool,
     /// How an upgrade is asked for.
     pub trigger: Trigger,
     /// The signal that asks the serving process to stop.
@@ -139,6 +143,8 @@ pub struct Load {
     pub kind: LoadKind,
     /// Where they connect to.
     pub to: Endpoint,
+    /// What they say there.
+    pub speak: Speak,
     /// Operations per second, over the whole population, open-loop: connections
     /// for churn, requests for kept connections.
     pub rate: f64,
@@ -160,6 +166,29 @@ pub enum Endpoint {
     Tcp,
     /// A unix stream socket at this path, which may contain `{dir}`.
     Unix(String),
+}
+
+/// What clients say to the server, and what they expect to hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speak {
+    /// Bytes that no other operation sends; they are to come back as they are.
+    Echo,
+    /// `GET` by HTTP/1.1.
+    Http(Http),
+}
+
+/// A request by HTTP, and which answer is a good one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// What is asked for, with its query.
+    pub path: String,
+    /// The `Host` header.
+    pub host: String,
+    /// The status that is expected; `None`: 200 to 399.
+    pub status: Option<u16>,
+    /// The length of the body that is expected; `None`: any.
+    pub body_bytes: Option<u64>,
 }
 
 /// What the clients of a population do.

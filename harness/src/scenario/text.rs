@@ -32,28 +32,58 @@ pub(super) fn greeting(greeting: &str) -> Result<(), String> {
              and {{pid}} where its numbers stand, like \"generation {{generation}} pid {{pid}}\""
         ))
     };
-    for placeholder in [generation, pid] {
-        if greeting.matches(placeholder).count() != 1 {
-            return refused(&format!("must contain {placeholder} once"));
-        }
+    if greeting.matches(pid).count() != 1 {
+        return refused(&format!("must contain {pid} once"));
+    }
+    if greeting.matches(generation).count() > 1 {
+        return refused(&format!("must contain {generation} at most once"));
     }
     let literals: Vec<&str> = greeting.split(generation).flat_map(|part| part.split(pid)).collect();
     if literals.iter().any(|literal| literal.contains(['{', '}', '\n', '\r'])) {
         return refused("contains a brace or a line break");
     }
-    // Split at both placeholders there are three literals: before, between, after.
-    let (before, between) = (literals[0], literals[1]);
-    if between.is_empty() {
+    // Before the first number, between two if there are two, and behind the last.
+    let inner = literals.get(1..literals.len() - 1).unwrap_or_default();
+    if inner.iter().any(|literal| literal.is_empty()) {
         return refused("needs text between the two numbers");
     }
     let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-    if digit(before.chars().next_back())
-        || literals[1..].iter().any(|literal| digit(literal.chars().next()))
-        || digit(between.chars().next_back())
-    {
+    let uncertain = literals
+        .windows(2)
+        .any(|around| digit(around[0].chars().next_back()) || digit(around[1].chars().next()));
+    if uncertain {
         return refused("has a digit beside a number, which makes the number uncertain");
     }
     Ok(())
+}
+
+/// Checks that a greeting is a header, as answers by HTTP have it.
+pub(super) fn header(greeting: &str) -> Result<(), String> {
+    let token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    match greeting.split_once(':') {
+        Some((name, _)) if !name.is_empty() && name.chars().all(token) => Ok(()),
+        Some(_) | None => Err(format!(
+            "greeting `{greeting}` is no header, and answers by HTTP say in a header whose they \
+             are; write one like \"x-served-by: {{pid}}\""
+        )),
+    }
+}
+
+/// Checks that a text can stand in the head of a request as it is.
+pub(super) fn in_request(text: &str) -> Result<(), String> {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(format!("`{text}` cannot stand in a request; write it without blanks, and not empty"))
+}
+
+/// Checks the path of a request.
+pub(super) fn request_path(path: &str) -> Result<(), String> {
+    in_request(path)?;
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    Err(format!("`{path}` is no path of a request; write one that begins with a slash, like \"/\""))
 }
 
 /// Checks that a ledger directory lies within the run's private directory.
@@ -129,18 +159,23 @@ mod tests {
 
     #[test]
     fn greetings_must_be_readable_back() {
-        for good in
-            ["generation {generation} pid {pid}", "{pid}/{generation}", "<{generation}:{pid}>"]
-        {
+        for good in [
+            "generation {generation} pid {pid}",
+            "{pid}/{generation}",
+            "<{generation}:{pid}>",
+            "{pid}",
+        ] {
             assert_eq!(greeting(good), Ok(()));
         }
         for bad in [
             "hello",
             "{generation}",
+            "{generation} {generation} {pid}",
             "{generation}{pid}",
             "{generation} {pid} {pid}",
             "{generation}1{pid}",
             "v1{generation} {pid}",
+            "v1{pid}",
             "{generation} {pid}0",
             "{generation} {pid} {addr}",
             "{generation}\n{pid}",

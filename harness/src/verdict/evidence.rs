@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::event::{
-    Connection, Fate, Generation, Outcome, Recording, Scope, ServerLedger, Upgrade,
+    Connection, Fate, Generation, Harm, OpKind, Outcome, Recording, Scope, ServerLedger, Upgrade,
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::Endpoint;
@@ -81,6 +81,19 @@ impl<'a> Evidence<'a> {
     /// Operations that ended in this way.
     pub(super) fn fates(&self, fate: Fate) -> usize {
         self.recording.operations.iter().filter(|operation| operation.fate == fate).count()
+    }
+
+    /// Operations that the plan allows the server to end so: they found that it had
+    /// closed a connection which was idle, or crossed that on their way.
+    pub(super) fn closed_idle(&self) -> HashSet<u64> {
+        let ends = |operation: &&crate::event::Operation| {
+            matches!(operation.kind, OpKind::Request | OpKind::Close)
+                && [Harm::EofIdle, Harm::ResetIdle, Harm::Epipe]
+                    .map(Fate::Harmed)
+                    .contains(&operation.fate)
+        };
+        let allowed = self.recording.operations.iter().filter(|_| self.plan.target.closes_idle);
+        allowed.filter(ends).map(|operation| operation.id).collect()
     }
 
     /// The operations of each connection.

@@ -12,7 +12,7 @@ use crate::event::{
 use crate::scenario::Plan;
 use crate::scenario::plan::{
     Addressee, Arrivals, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace, Network,
-    ObserverLimits, Phases, Signal, Target, Trigger, Upgrades,
+    ObserverLimits, Phases, Signal, Speak, Target, Trigger, Upgrades,
 };
 
 const CONNECTIONS: u64 = 400;
@@ -31,6 +31,7 @@ pub(super) fn plan() -> Plan {
         target: Target {
             command: vec!["server".to_owned()],
             greeting: Some("generation {generation} pid {pid}".to_owned()),
+            closes_idle: false,
             trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: Duration::from_secs(1),
@@ -48,6 +49,7 @@ pub(super) fn plan() -> Plan {
             name: "churn".to_owned(),
             kind: LoadKind::Churn,
             to: Endpoint::Tcp,
+            speak: Speak::Echo,
             rate: 100.0,
             arrivals: Arrivals::Uniform,
             payload: (100, 100),
@@ -173,10 +175,7 @@ fn connection(id: u64, generation: usize) -> Connection {
         established: Some(at.after(Duration::from_micros(50))),
         first_byte: Some(at.after(Duration::from_micros(150))),
         closed: at.after(Duration::from_micros(300)),
-        served: Some(Served {
-            generation: u64::try_from(generation).unwrap(),
-            pid: PIDS[generation],
-        }),
+        served: Some(Served { generation: u64::try_from(generation).ok(), pid: PIDS[generation] }),
         bytes_out: PAYLOAD,
         bytes_in: PAYLOAD + GREETING,
         reset: false,

@@ -56,6 +56,36 @@ fn a_run_with_killed_successors_passes() {
 }
 
 #[test]
+fn a_server_may_close_idle_connections_where_the_plan_says_so() {
+    let closes = |kind: OpKind, harm: Harm, allowed: bool| {
+        spoiled(move |plan, run| {
+            plan.target.closes_idle = allowed;
+            let operation = &mut run.operations[7];
+            (operation.kind, operation.fate) = (kind, Fate::Harmed(harm));
+        })
+    };
+    for (kind, harm) in [
+        (OpKind::Close, Harm::EofIdle),
+        (OpKind::Request, Harm::ResetIdle),
+        (OpKind::Request, Harm::Epipe),
+    ] {
+        let verdict = closes(kind, harm, true);
+        assert_eq!(verdict.outcome, Outcome::Pass, "{harm}: {:?}", verdict.checks);
+        assert_eq!(verdict.harm[&harm], [7]);
+        assert_eq!(closes(kind, harm, false).outcome, Outcome::Fail);
+    }
+    // A connection that nobody had served on was not idle.
+    for (kind, harm) in [
+        (OpKind::Churn, Harm::Epipe),
+        (OpKind::Open, Harm::ResetQueue),
+        (OpKind::Request, Harm::ResetRequest),
+        (OpKind::Request, Harm::EofEarly),
+    ] {
+        assert_eq!(closes(kind, harm, true).outcome, Outcome::Fail, "{harm}");
+    }
+}
+
+#[test]
 fn every_kind_of_harm_fails_under_its_own_name() {
     for harm in Harm::ALL {
         let id = format!("harm.{harm}");
@@ -224,23 +254,26 @@ fn a_descriptor_an_environment_or_memory_that_grows_fails() {
 fn an_answer_from_a_generation_that_had_been_succeeded_is_wrong() {
     stops("harm.wrong_generation", Status::Fail, |_, run| {
         let last = run.connections.len() - 1;
-        run.connections[last].served = Some(Served { generation: 0, pid: run.generations[0].pid });
+        run.connections[last].served =
+            Some(Served { generation: Some(0), pid: run.generations[0].pid });
     });
     // What it had accepted before is its own to answer.
     stops("harm.wrong_generation", Status::Pass, |_, run| {
         let first = run.upgrades[0].decided;
         let soon = run.connections.iter().position(|one| one.opened > Some(first)).unwrap();
-        run.connections[soon].served = Some(Served { generation: 0, pid: run.generations[0].pid });
+        run.connections[soon].served =
+            Some(Served { generation: Some(0), pid: run.generations[0].pid });
     });
 }
 
 #[test]
 fn an_answer_from_a_stranger_or_from_the_dead_is_wrong() {
     stops("harm.wrong_generation", Status::Fail, |_, run| {
-        run.connections[3].served = Some(Served { generation: 0, pid: 4_000_000 });
+        run.connections[3].served = Some(Served { generation: Some(0), pid: 4_000_000 });
     });
     let (plan, mut run) = killed();
-    run.connections[3].served = Some(Served { generation: 1, pid: run.faults[0].pid.unwrap() });
+    run.connections[3].served =
+        Some(Served { generation: Some(1), pid: run.faults[0].pid.unwrap() });
     let verdict = judge(&plan, &run);
     assert_eq!(status(&verdict, "harm.wrong_generation"), Status::Fail);
 }
@@ -250,7 +283,8 @@ fn a_supervised_server_may_answer_from_whichever_worker() {
     let verdict = spoiled(|plan, run| {
         plan.target.trigger.to = Addressee::Main;
         let last = run.connections.len() - 1;
-        run.connections[last].served = Some(Served { generation: 0, pid: run.generations[0].pid });
+        run.connections[last].served =
+            Some(Served { generation: Some(0), pid: run.generations[0].pid });
     });
     assert_eq!(status(&verdict, "harm.wrong_generation"), Status::Pass);
 }
