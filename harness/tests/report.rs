@@ -13,7 +13,7 @@ use harness::exit::Exit;
 use harness::report::{self, Machine, Outputs, Report};
 use harness::scenario::Plan;
 use harness::scenario::plan::{
-    Addressee, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
+    Addressee, By, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
 use harness::verdict::{self, Bounds, Check, Law, Status, Verdict};
 
@@ -29,7 +29,7 @@ fn plan() -> Plan {
             command: vec!["{bin:echo-server}".to_owned(), "{addr}".to_owned()],
             greeting: None,
             closes_idle: false,
-            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
@@ -106,6 +106,7 @@ fn upgrade(number: u64, triggered: u64, answered: Option<u64>, outcome: Outcome)
         new_answered: answered.map(|at| Stamp(at * MS)),
         outcome,
         decided: Stamp(answered.unwrap_or(triggered + 5) * MS),
+        trouble: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::scenario::plan::{Addressee, Http, LoadKind, Speak};
+use harness::scenario::plan::{Addressee, By, Http, LoadKind, Signal, Speak, Trigger};
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
 
@@ -105,6 +105,28 @@ fn what_is_left_out_is_as_documented() {
 }
 
 #[test]
+fn an_upgrade_can_be_asked_for_in_three_ways() {
+    let trigger = |text: &str| {
+        let line = format!("[target]\ntrigger = {{ {text} }}");
+        load(&SOUND.replacen("[target]", &line, 1)).unwrap().0.target.trigger
+    };
+    let command = vec!["kill".to_owned(), "-HUP".to_owned(), "{pid}".to_owned()];
+    assert_eq!(
+        trigger("command = [\"kill\", \"-HUP\", \"{pid}\"]"),
+        Trigger { by: By::Command(command), to: Addressee::Main }
+    );
+    let (path, send) = ("{dir}/ctl".to_owned(), r#"{"command":"upgrade"}"#.to_owned());
+    assert_eq!(
+        trigger("socket = \"{dir}/ctl\""),
+        Trigger { by: By::Socket { path, send }, to: Addressee::Serving }
+    );
+    assert_eq!(
+        trigger("to = \"main\""),
+        Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Main }
+    );
+}
+
+#[test]
 fn the_plan_prints_a_seed_that_can_be_given_back() {
     let path = repository().join("smoke.toml");
     let seed = |choice| Plan::load(&path, choice).unwrap().0;
@@ -154,6 +176,14 @@ fn targets_that_cannot_be_started_or_read_are_refused() {
     refused(behind, &with("stop = \"TERM\""), &["s.toml:7:8:", "`TERM`", "`SIGTERM`"]);
     refused(behind, &with("trigger = { to = \"all\" }"), &["`all`", "`serving`", "`main`"]);
     refused(behind, "", &["s.toml:12:1:", "target.greeting"]);
+    let trigger = |text: &str, parts: &[&str]| {
+        refused(behind, &with(&format!("trigger = {{ {text} }}")), parts);
+    };
+    trigger("command = []", &["s.toml:7:23:", "names no program"]);
+    trigger("command = [\"a\", \"{pod}\"]", &["s.toml:7:29:", "`{pod}`", "{pid}"]);
+    trigger("command = [\"a\"], signal = \"SIGHUP\"", &["s.toml:7:11:", "one of"]);
+    trigger("socket = \"ctl\"", &["s.toml:7:22:", "absolute"]);
+    trigger("send = \"x\"", &["s.toml:7:20:", "socket = "]);
 }
 
 #[test]

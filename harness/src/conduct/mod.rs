@@ -5,6 +5,7 @@
 mod error;
 mod prepare;
 mod interrupt;
+mod trigger;
 mod stage;
 mod storm;
 mod run;

@@ -16,11 +16,11 @@ use crate::event::{
 use crate::load::{self, Gathered};
 use crate::observe::{counters, procfs};
 use crate::scenario::Plan;
-use crate::subject::{Subject, native, resolve};
+use crate::subject::{Places, Subject, native, resolve};
 
 use super::error::ConductError;
 use super::prepare::Prepared;
-use super::stage::Stage;
+use super::stage::{Stage, here};
 use super::storm::Storm;
 
 /// How many lines of the subject's log an error shows.
@@ -41,7 +41,14 @@ pub fn conduct(
     let before = counters::read().map_err(ConductError::system("read the kernel's counters"))?;
     let clock = Clock::start();
     let started_unix = Clock::unix_seconds();
-    let command = resolve(&plan.target.command, address, directory.path(), &prepared.binaries);
+    let places = Places {
+        address,
+        directory: directory.path(),
+        here: &here(&plan.path),
+        pid: None,
+        binaries: &prepared.binaries,
+    };
+    let command = resolve(&plan.target.command, places);
     let subject = start(plan, &command, directory.path(), address, clock)?;
 
     let sightings = Sightings::default();
@@ -56,6 +63,9 @@ pub fn conduct(
         sightings,
         load,
         interrupts: prepared.interrupts,
+        address,
+        directory: directory.path(),
+        binaries: prepared.binaries,
         interrupted: None,
         progress: Progress::default(),
         tell,

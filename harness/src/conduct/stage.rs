@@ -1,16 +1,20 @@
 //! What a run has in its hands while it goes on, and the one place in which it
 //! waits.
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, Stamp};
 use crate::event::{Progress, Sightings};
 use crate::load::Running;
 use crate::scenario::Plan;
-use crate::scenario::plan::Addressee;
-use crate::subject::Subject;
+use crate::scenario::plan::{Addressee, By};
+use crate::subject::{Binaries, Places, Subject, native, resolve};
 
 use super::interrupt::Interrupts;
+use super::trigger::Trigger;
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(10);
@@ -26,6 +30,11 @@ pub(super) struct Stage<'a> {
     pub(super) sightings: Sightings,
     pub(super) load: Running,
     pub(super) interrupts: Interrupts,
+    /// Where the server is.
+    pub(super) address: SocketAddr,
+    /// The run's private directory.
+    pub(super) directory: &'a Path,
+    pub(super) binaries: Binaries,
     /// The signal that ended the run early.
     pub(super) interrupted: Option<String>,
     pub(super) progress: Progress,
@@ -79,6 +88,31 @@ impl Stage<'_> {
         .map(|process| process.pid)
     }
 
+    /// Asks for an upgrade of `pid`.
+    pub(super) fn pull(&mut self, pid: u32) -> io::Result<Trigger> {
+        let target = &self.plan.target;
+        let trigger = match &target.trigger.by {
+            By::Signal(signal) => {
+                self.subject.signal(pid, native(*signal))?;
+                Trigger::Done(Ok(()))
+            }
+            By::Command(command) => {
+                let here = here(&self.plan.path);
+                let (address, directory, binaries) = (self.address, self.directory, &self.binaries);
+                let places = Places { address, directory, here: &here, pid: Some(pid), binaries };
+                Trigger::run(&resolve(command, places), directory)
+            }
+            By::Socket { path, send } => {
+                let path = path.replace("{dir}", &self.directory.to_string_lossy());
+                Trigger::send(path.into(), send.clone(), target.ready_timeout)
+            }
+        };
+        if let Some(group) = trigger.group() {
+            self.subject.claim(group);
+        }
+        Ok(trigger)
+    }
+
     /// Whether every process that has answered clients is gone, but for the
     /// youngest: the last upgrade is over for everybody.
     pub(super) fn alone(&mut self) -> bool {
@@ -103,4 +137,11 @@ impl Stage<'_> {
             (self.tell)(&self.progress);
         }
     }
+}
+
+/// The directory that a scenario is in.
+pub(super) fn here(scenario: &Path) -> PathBuf {
+    let directory = scenario.parent().map_or_else(PathBuf::new, Path::to_owned);
+    // Without a current directory there is no better name for it.
+    std::path::absolute(directory.join(".")).unwrap_or(directory)
 }

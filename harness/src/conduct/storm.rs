@@ -10,10 +10,10 @@ use crate::chaos::{Attempt, KillBeforeReady};
 use crate::clock::Stamp;
 use crate::event::{FaultRecord, Outcome, Resources, Upgrade};
 use crate::observe::procfs;
-use crate::scenario::plan::{Fault, FaultKind, Upgrades};
+use crate::scenario::plan::{Addressee, Fault, FaultKind, Upgrades};
 
 use super::stage::Stage;
-use crate::subject::native;
+use super::trigger::Trigger;
 
 /// What a successor takes to initialise, until one has been seen to.
 const FIRST_GUESS: Duration = Duration::from_millis(3);
@@ -63,7 +63,10 @@ impl Storm {
                 Outcome::FailedAsPlanned => stage.progress.sabotaged += 1,
                 // A server that cannot be upgraded has failed; there is no
                 // more to learn from trying.
-                Outcome::TimedOut | Outcome::ServerGone | Outcome::Interrupted => return,
+                Outcome::TimedOut
+                | Outcome::ServerGone
+                | Outcome::TriggerFailed
+                | Outcome::Interrupted => return,
             }
         }
     }
@@ -90,18 +93,19 @@ impl Storm {
             new_answered: None,
             outcome: Outcome::ServerGone,
             decided: triggered,
+            trouble: None,
         };
         let Some(old) = stage.serving() else { return upgrade };
         upgrade.old_pid = old;
-        let known: HashSet<u32> = stage.sightings.all().iter().map(|served| served.pid).collect();
-        if stage.subject.signal(old, native(stage.plan.target.trigger.signal)).is_err() {
-            return upgrade;
-        }
+        let known = known(stage);
+        let Ok(mut trigger) = stage.pull(old) else { return upgrade };
         let give_up = triggered.after(stage.plan.target.ready_timeout);
         upgrade.outcome = if self.sabotage(stage, &mut upgrade, give_up, chance) {
+            // That it has failed is no news; but what asks must not do so any longer.
+            stage.wait(give_up, |_| trigger.outcome().is_some());
             Outcome::FailedAsPlanned
         } else {
-            self.await_answer(stage, &mut upgrade, give_up, &known)
+            self.await_answer(stage, &mut upgrade, give_up, &known, &mut trigger)
         };
         upgrade.decided = stage.clock.now();
         upgrade
@@ -173,16 +177,30 @@ impl Storm {
         upgrade: &mut Upgrade,
         give_up: Stamp,
         known: &HashSet<u32>,
+        trigger: &mut Trigger,
     ) -> Outcome {
         let mut answered = None;
         stage.wait(give_up, |stage| {
             let newcomer = |served: &crate::event::Served| !known.contains(&served.pid);
-            answered = stage.sightings.all().into_iter().find(newcomer);
-            answered.is_some() || stage.subject.alive() == 0
+            answered = answered.or_else(|| stage.sightings.all().into_iter().find(newcomer));
+            match trigger.outcome() {
+                Some(Ok(())) => answered.is_some() || stage.subject.alive() == 0,
+                Some(Err(_)) => true,
+                None => false,
+            }
         });
-        let Some(served) = answered else {
+        let pulled = trigger.outcome();
+        if let Some(Err(trouble)) = pulled {
+            upgrade.trouble = Some(trouble);
+            return Outcome::TriggerFailed;
+        }
+        let Some(served) = answered.filter(|_| pulled.is_some()) else {
             return if stage.interrupted.is_some() {
                 Outcome::Interrupted
+            } else if pulled.is_none() {
+                let at_most = stage.plan.target.ready_timeout;
+                upgrade.trouble = Some(format!("it did not end within {at_most:?}"));
+                Outcome::TriggerFailed
             } else if stage.subject.alive() == 0 {
                 Outcome::ServerGone
             } else {
@@ -224,4 +242,16 @@ impl Storm {
             self.resources.insert(pid, resources);
         }
     }
+}
+
+/// Who has answered, or could have: a newcomer is none of these. Of the processes
+/// that a supervisor has, one that was there before may answer first after the
+/// trigger.
+fn known(stage: &mut Stage<'_>) -> HashSet<u32> {
+    let mut known: HashSet<u32> = stage.sightings.all().iter().map(|served| served.pid).collect();
+    if stage.plan.target.trigger.to == Addressee::Main {
+        stage.subject.refresh();
+        known.extend(stage.subject.processes().iter().map(|process| process.pid));
+    }
+    known
 }

@@ -9,8 +9,8 @@ use super::{Gathered, Running, Site, start};
 use crate::clock::Clock;
 use crate::event::{Fate, OpKind, Served, Sightings};
 use crate::scenario::plan::{
-    Addressee, Arrivals, Coverage, Endpoint, Load, LoadKind, Namespace, Network, ObserverLimits,
-    Phases, Plan, Signal, Speak, Target, Trigger,
+    Addressee, Arrivals, By, Coverage, Endpoint, Load, LoadKind, Namespace, Network,
+    ObserverLimits, Phases, Plan, Signal, Speak, Target, Trigger,
 };
 
 mod server;
@@ -55,7 +55,7 @@ fn plan(loads: Vec<Load>) -> Plan {
             command: Vec::new(),
             greeting: Some(GREETING.to_owned()),
             closes_idle: false,
-            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: phase,
             drain_timeout: phase,

@@ -10,9 +10,9 @@ use super::error::{Mistake, checked, require};
 use super::file::SCHEMA;
 use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
-    Target, Trigger, Upgrades,
+    Upgrades,
 };
-use super::{file, form, speak, text};
+use super::{file, form, speak, target, text};
 
 /// Makes the plan of a scenario.
 pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
@@ -37,7 +37,7 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
         about: file.about,
         path: path.to_owned(),
         seed,
-        target: target(file.target)?,
+        target: target::target(file.target)?,
         network: network(file.network)?,
         phases,
         loads: loads(file.load)?,
@@ -104,44 +104,6 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
         )?;
     }
     Ok(())
-}
-
-fn target(target: file::Target) -> Result<Target, Mistake> {
-    let (span, command) = (target.command.span(), target.command.into_inner());
-    for argument in &command {
-        checked(argument, text::placeholders)?;
-    }
-    require(
-        command.first().is_some_and(|program| !program.get_ref().is_empty()),
-        &span,
-        || "command names no program; write it first, like [\"{bin:echo-server}\", …]",
-    )?;
-    require(
-        command.iter().any(|argument| argument.get_ref().contains("{addr}")),
-        &span,
-        || "command does not tell the server where to listen; write {addr} in one of its arguments",
-    )?;
-    if let Some(greeting) = &target.greeting {
-        checked(greeting, text::greeting)?;
-    }
-    if let Some(ledger) = &target.ledger {
-        checked(ledger, text::ledger)?;
-    }
-    require(
-        !target.ready_timeout.get_ref().0.is_zero(),
-        &target.ready_timeout.span(),
-        || "ready_timeout leaves the server no time to start; write one like \"10s\"",
-    )?;
-    Ok(Target {
-        command: command.into_iter().map(Spanned::into_inner).collect(),
-        greeting: target.greeting.map(Spanned::into_inner),
-        closes_idle: target.closes_idle.into_inner(),
-        trigger: Trigger { signal: target.trigger.signal.0, to: target.trigger.to.0 },
-        stop_signal: target.stop.0,
-        ready_timeout: target.ready_timeout.get_ref().0,
-        drain_timeout: target.drain_timeout.0,
-        ledger: target.ledger.map(Spanned::into_inner),
-    })
 }
 
 fn network(network: file::Network) -> Result<Network, Mistake> {

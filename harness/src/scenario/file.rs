@@ -77,8 +77,8 @@ pub(super) struct Target {
     #[serde(default = "no")]
     pub(super) closes_idle: Spanned<bool>,
     /// Default: SIGHUP to the serving process.
-    #[serde(default)]
-    pub(super) trigger: Trigger,
+    #[serde(default = "sighup")]
+    pub(super) trigger: Spanned<Trigger>,
     /// Default: SIGTERM.
     #[serde(default = "sigterm")]
     pub(super) stop: Written<Signal>,
@@ -96,6 +96,10 @@ fn no() -> Spanned<bool> {
     unplaced(false)
 }
 
+fn sighup() -> Spanned<Trigger> {
+    unplaced(Trigger::default())
+}
+
 fn sigterm() -> Written<Signal> {
     Written(Signal::SigTerm)
 }
@@ -108,17 +112,17 @@ fn fifteen_seconds() -> Written<Duration> {
     Written(Duration::from_secs(15))
 }
 
-#[derive(Debug, Deserialize)]
+/// One means at the most: with none, it is SIGHUP.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Trigger {
-    pub(super) signal: Written<Signal>,
-    pub(super) to: Written<Addressee>,
-}
-
-impl Default for Trigger {
-    fn default() -> Self {
-        Self { signal: Written(Signal::SigHup), to: Written(Addressee::Serving) }
-    }
+    pub(super) signal: Option<Written<Signal>>,
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) socket: Option<Spanned<String>>,
+    /// With a socket only. Default: {"command":"upgrade"}.
+    pub(super) send: Option<Spanned<String>>,
+    /// Default: serving; main with a command.
+    pub(super) to: Option<Written<Addressee>>,
 }
 
 #[derive(Debug, Deserialize)]

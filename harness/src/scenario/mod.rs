@@ -11,6 +11,7 @@ mod text;
 mod form;
 mod file;
 mod speak;
+mod target;
 mod check;
 
 use std::fs;

@@ -43,8 +43,9 @@ pub struct Plan {
 pub struct Target {
     /// Program and arguments. May contain `{bin:NAME}` (a binary of this Cargo
     /// workspace, built before the run, or found beside the harness or on PATH),
-    /// `{addr}` (the address and port the load goes to) and `{dir}` (a fresh,
-    /// private directory). No other placeholder gets past validation.
+    /// `{addr}` (the address and port the load goes to), `{dir}` (a fresh, private
+    /// directory) and `{here}` (the scenario's directory). No other placeholder gets
+    /// past validation.
     pub command: Vec<String>,
     /// The literal text around the numbers in the server's greeting line, or, where
     /// the loads speak HTTP, in a header of each answer, its name before a colon.
@@ -69,7 +70,7 @@ pub struct Target {
 }
 
 /// A signal, as scenarios name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "signal(7) documents them")]
 pub enum Signal {
@@ -83,16 +84,37 @@ pub enum Signal {
 }
 
 /// How an upgrade is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
-    /// The signal.
-    pub signal: Signal,
-    /// Who gets it.
+    /// The means.
+    pub by: By,
+    /// Who gets the signal, or is meant by `{pid}`.
     pub to: Addressee,
 }
 
+/// By what an upgrade is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// A signal.
+    Signal(Signal),
+    /// A program and its arguments, which may contain what [`Target::command`] may
+    /// and `{pid}`. The upgrade is complete when it has ended with status 0 and a
+    /// new process has answered; another status is a failed upgrade.
+    Command(Vec<String>),
+    /// A line, sent over a unix socket. The upgrade is complete when the answer is
+    /// there and a new process has answered a client; JSON with `"ok": false` is a
+    /// failed upgrade.
+    Socket {
+        /// Where; may contain `{dir}`.
+        path: String,
+        /// The line, without its end.
+        send: String,
+    },
+}
+
 /// Who gets the trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Addressee {
     /// The process that serves now: the newest that answered a client.

@@ -1,21 +1,34 @@
 //! The texts in a scenario that have a form of their own: placeholders,
 //! greetings, names and paths. Each check says what to write.
 
-/// Checks that `argument` holds no braces but those of `{bin:NAME}`, `{addr}` and `{dir}`.
+/// Checks that `argument` holds no braces but those of `{bin:NAME}`, `{addr}`, `{dir}`
+/// and `{here}`.
 pub(super) fn placeholders(argument: &str) -> Result<(), String> {
+    known_placeholders(argument, false)
+}
+
+/// The same, where `{pid}` is known, too.
+pub(super) fn placeholders_and_pid(argument: &str) -> Result<(), String> {
+    known_placeholders(argument, true)
+}
+
+fn known_placeholders(argument: &str, pid: bool) -> Result<(), String> {
     let mut rest = argument;
     while let Some(open) = rest.find(['{', '}']) {
         let end = rest[open..].find('}').map_or(rest.len(), |close| open + close + 1);
         let found = &rest[open..end];
-        let known = matches!(found, "{addr}" | "{dir}")
+        let known = matches!(found, "{addr}" | "{dir}" | "{here}")
+            || pid && found == "{pid}"
             || found
                 .strip_prefix("{bin:")
                 .and_then(|tail| tail.strip_suffix('}'))
                 .is_some_and(is_name);
         if !known {
+            let and_pid = if pid { ", {pid} (the process to be upgraded)" } else { "" };
             return Err(format!(
                 "`{found}` in `{argument}` is no placeholder; write {{bin:NAME}} (a program), \
-                 {{addr}} (address and port of the load) or {{dir}} (the run's private directory)"
+                 {{addr}} (address and port of the load), {{dir}} (the run's private directory)\
+                 {and_pid} or {{here}} (the scenario's directory)"
             ));
         }
         rest = &rest[end..];
@@ -149,9 +162,11 @@ mod tests {
 
     #[test]
     fn only_known_placeholders_pass() {
-        for good in ["", "plain", "{bin:echo-server}", "tcp://{addr}", "{dir}/{addr}/{dir}"] {
+        for good in ["", "plain", "{bin:echo-server}", "tcp://{addr}", "{dir}/{addr}/{here}"] {
             assert_eq!(placeholders(good), Ok(()));
         }
+        assert_eq!(placeholders_and_pid("-{pid}{dir}"), Ok(()));
+        assert!(placeholders("{pid}").is_err());
         for bad in ["{", "}", "{port}", "{bin:}", "{bin:a/b}", "{addr", "{{addr}}", "${HOME}"] {
             assert!(placeholders(bad).unwrap_err().contains("{addr}"), "{bad}");
         }

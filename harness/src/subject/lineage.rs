@@ -1,6 +1,7 @@
 //! The subject as a family: every process that descends from the one that
 //! was started.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -16,7 +17,7 @@ use nix::sys::signal::Signal;
 
 use super::process::Process;
 use crate::clock::{Clock, Stamp};
-use crate::observe::procfs;
+use crate::observe::procfs::{self, Kin};
 
 /// How much of the end of the log is looked at for its last lines.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -37,6 +38,8 @@ pub struct Subject {
     log: PathBuf,
     main: u32,
     processes: Vec<Process>,
+    /// Process groups of commands that may leave a process of the subject behind.
+    claimed: HashSet<u32>,
 }
 
 impl Subject {
@@ -64,7 +67,10 @@ impl Subject {
             .spawn()?;
         let main = child.id();
         match Process::open(main, clock.now()) {
-            Ok(process) => Ok(Self { clock, log, main, processes: vec![process] }),
+            Ok(process) => {
+                let claimed = HashSet::new();
+                Ok(Self { clock, log, main, processes: vec![process], claimed })
+            }
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -111,6 +117,12 @@ impl Subject {
     pub fn refresh(&mut self) {
         self.discover();
         self.notice();
+    }
+
+    /// Takes every orphan of this process group, but for its leader, for one of the
+    /// subject: what a command has started and not waited for.
+    pub fn claim(&mut self, group: u32) {
+        self.claimed.insert(group);
     }
 
     /// Sends `signal` to a process that was seen and is not gone.
@@ -241,14 +253,16 @@ impl Subject {
 
     /// Adopts those of our own children that must be orphans of the subject:
     /// they are in its process group or session, or in one that a process of
-    /// the subject founded. Other children of ours are none of its business.
+    /// the subject founded, or in a group that was claimed. Other children of ours
+    /// are none of its business.
     fn adopt_orphans(&mut self) -> Option<u32> {
         let mut first = None;
         for pid in procfs::children(process::id()) {
-            if self.is_new(pid)
-                && procfs::kin(pid).is_some_and(|kin| self.has(kin.group) || self.has(kin.session))
-                && self.adopt(pid)
-            {
+            let is_ours = |kin: Kin| {
+                let left_behind = self.claimed.contains(&kin.group) && kin.group != pid;
+                self.has(kin.group) || self.has(kin.session) || left_behind
+            };
+            if self.is_new(pid) && procfs::kin(pid).is_some_and(is_ours) && self.adopt(pid) {
                 first = first.or(Some(pid));
             }
         }

@@ -10,4 +10,4 @@ mod program;
 
 pub use lineage::Subject;
 pub use process::{Process, native};
-pub use program::{Binaries, BuildError, resolve};
+pub use program::{Binaries, BuildError, Places, resolve};

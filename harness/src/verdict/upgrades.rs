@@ -16,8 +16,13 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Check {
             Outcome::Completed => {}
             Outcome::FailedAsPlanned if planned(upgrade.number) => {}
             Outcome::Interrupted => interrupted = true,
-            Outcome::FailedAsPlanned | Outcome::TimedOut | Outcome::ServerGone => {
-                failed.push(format!("#{} {:?}", upgrade.number, upgrade.outcome));
+            Outcome::FailedAsPlanned
+            | Outcome::TimedOut
+            | Outcome::ServerGone
+            | Outcome::TriggerFailed => {
+                let trouble = upgrade.trouble.iter().map(|trouble| format!(": {trouble}"));
+                let trouble: String = trouble.collect();
+                failed.push(format!("#{} {:?}{trouble}", upgrade.number, upgrade.outcome));
             }
         }
     }

@@ -1,13 +1,23 @@
 //! Clients by HTTP against web servers of all manners.
 
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::super::client::{Client, Context, Population};
+use super::super::http::Talk;
+use super::super::ledger::Ledger;
+use super::super::link::Door;
 use super::*;
+use crate::clock::Stamp;
+use crate::event::Harm;
 use crate::scenario::plan::{Http, Speak};
 
 /// How a web server treats a connection.
@@ -33,8 +43,6 @@ enum Web {
     SlowHead,
     /// Says nothing for a while.
     Late,
-    /// Answers once, and ends the connection at once.
-    CloseAtOnce,
     /// Answers once, and ends the connection while it is idle.
     CloseIdle,
     /// Answers once, waits for the next request and ends the connection unread.
@@ -69,7 +77,6 @@ fn answer(web: Web) -> (String, bool) {
     let sized = head("200 OK", "Content-Length: 10\r\n") + "0123456789";
     match web {
         Web::Good | Web::Late | Web::CloseIdle | Web::CloseUnread | Web::Drop => (sized, false),
-        Web::CloseAtOnce => (sized, true),
         Web::Chunked => {
             let chunks = "4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n";
             (head("200 OK", "Transfer-Encoding: chunked\r\n") + chunks, false)
@@ -208,26 +215,64 @@ fn a_short_body_and_a_server_that_does_not_say_who_it_is_are_noticed() {
 fn an_idle_connection_that_is_closed_is_no_request_that_failed() {
     let (gathered, _) = run(Web::CloseIdle, vec![kept(20.0, 4, Duration::from_secs(60))], 60);
     assert!(fates(&gathered, OpKind::Close).contains_key("eof_idle"));
-    only(&gathered, OpKind::Request, "Ok");
+    let requests = fates(&gathered, OpKind::Request);
+    // One may cross the close, and is told from one that was lost.
+    let crossed = ["Ok", "reset_idle", "epipe"];
+    assert!(requests.contains_key("Ok"), "{requests:?}");
+    assert!(requests.keys().all(|fate| crossed.contains(&fate.as_str())), "{requests:?}");
 }
 
 #[test]
 fn a_request_that_crosses_the_close_has_a_name_of_its_own() {
     // More is asked for than can be answered: there always is a next request.
     let forever = Duration::from_secs(60);
-    let loads = || vec![Load { timeout: forever, ..kept(20_000.0, 2, forever) }];
-    for (web, expected) in [(Web::CloseUnread, "reset_idle"), (Web::CloseAtOnce, "epipe")] {
-        let (gathered, _) = run(web, loads(), 400);
-        let mut fates = fates(&gathered, OpKind::Request);
-        assert!(fates.remove("Ok").is_some(), "{web:?}: {fates:?}");
-        if web == Web::CloseAtOnce {
-            // It is closed when the request comes, or just before it is read.
-            fates.remove("reset_idle");
-        }
-        assert_eq!(fates.keys().collect::<Vec<_>>(), [expected], "{web:?}: {fates:?}");
-        let reset = gathered.connections.iter().filter(|row| row.reset).count();
-        assert!(reset >= fates[expected], "{web:?}: {reset} of {fates:?}");
-    }
+    let load = Load { timeout: forever, ..kept(20_000.0, 2, forever) };
+    let (gathered, _) = run(Web::CloseUnread, vec![load], 400);
+    let mut fates = fates(&gathered, OpKind::Request);
+    assert!(fates.remove("Ok").is_some(), "{fates:?}");
+    assert_eq!(fates.keys().collect::<Vec<_>>(), ["reset_idle"], "{fates:?}");
+    let reset = gathered.connections.iter().filter(|row| row.reset).count();
+    assert_eq!(reset, fates["reset_idle"]);
+}
+
+#[test]
+fn a_request_that_is_written_to_a_closed_connection_knows_it() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let door = Door::Tcp(listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let read = stream.read(&mut [0; 1024]).unwrap();
+        assert!(read > 0);
+        stream.write_all(answer(Web::Good).0.as_bytes()).unwrap();
+    });
+    let (ledger, _rows) = Ledger::new(1);
+    let (_cancel, cancelled) = watch::channel(false);
+    let context = Context {
+        clock: Clock::start(),
+        ledger: Arc::new(ledger),
+        sightings: Sightings::default(),
+        greeting: None,
+        seed: 0,
+        cancelled,
+        turn: AtomicU8::new(0),
+    };
+    let load = by_http(kept(1.0, 1, Duration::from_secs(1)));
+    let talk = match &load.speak {
+        Speak::Http(http) => Talk::new(http, None),
+        Speak::Echo => None,
+    };
+    let population = Population { index: 0, load: load.clone(), door, talk };
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let mut client = Client::new(&context, &population);
+        client.open(Stamp::default()).await.unwrap();
+        client.request(0, 0).await.unwrap();
+        // It has closed; the client has not looked.
+        server.join().unwrap();
+        let ending = client.request(1, 0).await.unwrap_err();
+        assert_eq!(client.judge(ending, &load, false).fate, Fate::Harmed(Harm::Epipe));
+        assert!(client.row.reset);
+        client.close();
+    });
 }
 
 #[test]

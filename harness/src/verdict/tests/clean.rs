@@ -11,8 +11,8 @@ use crate::event::{
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{
-    Addressee, Arrivals, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace, Network,
-    ObserverLimits, Phases, Signal, Speak, Target, Trigger, Upgrades,
+    Addressee, Arrivals, By, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace,
+    Network, ObserverLimits, Phases, Signal, Speak, Target, Trigger, Upgrades,
 };
 
 const CONNECTIONS: u64 = 400;
@@ -32,7 +32,7 @@ pub(super) fn plan() -> Plan {
             command: vec!["server".to_owned()],
             greeting: Some("generation {generation} pid {pid}".to_owned()),
             closes_idle: false,
-            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
@@ -223,5 +223,6 @@ fn upgrade(number: u64) -> Upgrade {
         new_answered: Some(triggered.after(Duration::from_millis(3))),
         outcome: Outcome::Completed,
         decided: triggered.after(Duration::from_millis(4)),
+        trouble: None,
     }
 }

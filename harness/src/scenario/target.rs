@@ -1,0 +1,93 @@
+//! The server under test: how it is started, asked to upgrade, and stopped.
+
+use toml::Spanned;
+
+use super::error::{Mistake, checked, require};
+use super::plan::{Addressee, By, Signal, Target, Trigger};
+use super::{file, text};
+
+/// What a control socket is told when the trigger does not say.
+const USUAL_REQUEST: &str = r#"{"command":"upgrade"}"#;
+
+/// Makes the plan of a target.
+pub(super) fn target(target: file::Target) -> Result<Target, Mistake> {
+    let (span, command) = (target.command.span(), target.command.into_inner());
+    for argument in &command {
+        checked(argument, text::placeholders)?;
+    }
+    require(
+        command.first().is_some_and(|program| !program.get_ref().is_empty()),
+        &span,
+        || "command names no program; write it first, like [\"{bin:echo-server}\", …]",
+    )?;
+    require(
+        command.iter().any(|argument| argument.get_ref().contains("{addr}")),
+        &span,
+        || "command does not tell the server where to listen; write {addr} in one of its arguments",
+    )?;
+    if let Some(greeting) = &target.greeting {
+        checked(greeting, text::greeting)?;
+    }
+    if let Some(ledger) = &target.ledger {
+        checked(ledger, text::ledger)?;
+    }
+    require(
+        !target.ready_timeout.get_ref().0.is_zero(),
+        &target.ready_timeout.span(),
+        || "ready_timeout leaves the server no time to start; write one like \"10s\"",
+    )?;
+    Ok(Target {
+        command: command.into_iter().map(Spanned::into_inner).collect(),
+        greeting: target.greeting.map(Spanned::into_inner),
+        closes_idle: target.closes_idle.into_inner(),
+        trigger: trigger(target.trigger)?,
+        stop_signal: target.stop.0,
+        ready_timeout: target.ready_timeout.get_ref().0,
+        drain_timeout: target.drain_timeout.0,
+        ledger: target.ledger.map(Spanned::into_inner),
+    })
+}
+
+fn trigger(trigger: Spanned<file::Trigger>) -> Result<Trigger, Mistake> {
+    let (span, trigger) = (trigger.span(), trigger.into_inner());
+    let file::Trigger { signal, command, socket, send, to } = trigger;
+    if let Some(send) = &send {
+        require(socket.is_some(), &send.span(), || {
+            "`send` is what a socket is told; write socket = \"{dir}/control.sock\" beside it, or \
+             take the key out"
+        })?;
+    }
+    let by = match (signal, command, socket) {
+        (signal, None, None) => By::Signal(signal.map_or(Signal::SigHup, |signal| signal.0)),
+        (None, Some(command), None) => By::Command(command_of_trigger(command)?),
+        (None, None, Some(socket)) => {
+            checked(&socket, text::socket_path)?;
+            let send = send.map_or_else(|| USUAL_REQUEST.to_owned(), Spanned::into_inner);
+            By::Socket { path: socket.into_inner(), send }
+        }
+        (_, _, _) => {
+            return Err(Mistake::at(
+                span,
+                "a trigger is one of `signal`, `command` and `socket`; take the others out",
+            ));
+        }
+    };
+    let usual = match by {
+        By::Command(_) => Addressee::Main,
+        By::Signal(_) | By::Socket { .. } => Addressee::Serving,
+    };
+    Ok(Trigger { by, to: to.map_or(usual, |to| to.0) })
+}
+
+fn command_of_trigger(command: Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, Mistake> {
+    let (span, command) = (command.span(), command.into_inner());
+    for argument in &command {
+        checked(argument, text::placeholders_and_pid)?;
+    }
+    require(
+        command.first().is_some_and(|program| !program.get_ref().is_empty()),
+        &span,
+        || "command names no program; write it first, like [\"systemctl\", \"reload\", \"x\"]",
+    )?;
+    Ok(command.into_iter().map(Spanned::into_inner).collect())
+}
