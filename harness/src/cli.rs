@@ -1,5 +1,6 @@
 //! The command line as it was typed. Nothing is opened or run here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -50,6 +51,14 @@ pub enum Command {
     /// Run a scenario and judge it
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Judge a server that is running already, without its help
+    ///
+    /// The load goes to it in the machine's own network, so the kernel's counters
+    /// prove nothing. It is asked to upgrade as the scenario or --upgrade-cmd says,
+    /// and otherwise left alone: it is not stopped when the run ends. What could only
+    /// be known of a server that the harness has started is reported as not checked.
+    #[command(after_help = EXIT_CODES)]
+    Attach(Attach),
     /// Check a scenario without running it, and print the plan it stands for as JSON
     ///
     /// Every default is filled in, so this shows what `run` would do. A mistake
@@ -102,6 +111,30 @@ pub struct Run {
     pub quiet: bool,
 }
 
+/// `harness attach`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Attach {
+    /// What is the same for `harness run`.
+    #[command(flatten)]
+    pub run: Run,
+
+    /// Where the server listens; takes the place of the scenario's target.attach
+    #[arg(long, value_name = "ADDR")]
+    pub connect: Option<SocketAddr>,
+
+    /// Its main process, whose children are observed with it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+
+    /// The file in which its main process leaves its pid, and a successor its own
+    #[arg(long, value_name = "FILE", conflicts_with = "pid")]
+    pub pid_file: Option<PathBuf>,
+
+    /// What asks it to upgrade, for /bin/sh; {pid} is its main process
+    #[arg(long, value_name = "COMMAND")]
+    pub upgrade_cmd: Option<String>,
+}
+
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listing {
@@ -143,6 +176,18 @@ mod tests {
         let line = "harness run s.toml --out dir --seed 0x5eed --allow-tainted -q";
         assert_eq!(parse(line), Ok(Command::Run(expected)));
         assert!(parse("harness run s.toml --seed 5eed").unwrap_err().contains("0x5eed"));
+    }
+
+    #[test]
+    fn attach_takes_where_the_server_is() {
+        let line = "harness attach s.toml --connect 127.0.0.1:80 --pid-file f --upgrade-cmd x";
+        let Ok(Command::Attach(attach)) = parse(line) else { panic!("{line}") };
+        assert_eq!(attach.connect, "127.0.0.1:80".parse().ok());
+        assert_eq!((attach.pid, attach.pid_file), (None, Some("f".into())));
+        assert_eq!(attach.upgrade_cmd.as_deref(), Some("x"));
+        for wrong in ["--connect x", "--pid 0", "--pid 1 --pid-file f"] {
+            assert!(parse(&format!("harness attach s.toml {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

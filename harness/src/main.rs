@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use harness::cli::{Cli, Command, Listing, Run};
+use harness::cli::{Attach, Cli, Command, Listing, Run};
 use harness::conduct::{self, ConductError, Prepared};
 use harness::event::{Harm, Progress, Recording};
 use harness::exit::Exit;
 use harness::report::{self, Machine, Outputs, Report, Ticker};
-use harness::scenario::Plan;
 use harness::scenario::plan::Namespace;
+use harness::scenario::{Attachment, Lint, Plan, ScenarioError};
 use harness::verdict::{self, Outcome};
 
 /// Why there is no verdict: what to say, and how to end.
@@ -41,7 +41,8 @@ impl From<io::Error> for Trouble {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(run) => judge(&run),
+        Command::Run(run) => judge(&run, Plan::load(&run.scenario, run.seed)),
+        Command::Attach(attach) => judge(&attach.run, attached(&attach)),
         Command::Check { scenario } => check(&scenario),
         Command::Explain { harm } => say(&report::explain(harm)),
         Command::List { what: Listing::Harms } => {
@@ -78,9 +79,19 @@ fn check(scenario: &Path) -> Result<Exit, Trouble> {
     say(&format!("{json}\n"))
 }
 
-fn judge(run: &Run) -> Result<Exit, Trouble> {
-    let (mut plan, lints) =
-        Plan::load(&run.scenario, run.seed).map_err(|error| Trouble::new(Exit::Usage, &error))?;
+/// The plan for a server that runs already.
+fn attached(attach: &Attach) -> Result<(Plan, Vec<Lint>), ScenarioError> {
+    let attachment = Attachment {
+        connect: attach.connect,
+        pid: attach.pid,
+        pid_file: attach.pid_file.clone(),
+        upgrade_cmd: attach.upgrade_cmd.clone(),
+    };
+    Plan::load_attached(&attach.run.scenario, attach.run.seed, &attachment)
+}
+
+fn judge(run: &Run, loaded: Result<(Plan, Vec<Lint>), ScenarioError>) -> Result<Exit, Trouble> {
+    let (mut plan, lints) = loaded.map_err(|error| Trouble::new(Exit::Usage, &error))?;
     if !run.quiet {
         complain(&format!("seed {:#x}\n", plan.seed));
         lints.iter().for_each(|lint| complain(&format!("warning: {lint}\n")));

@@ -27,6 +27,8 @@ fn plan() -> Plan {
         seed: 0x5eed,
         target: Target {
             command: vec!["{bin:echo-server}".to_owned(), "{addr}".to_owned()],
+            attach: None,
+            pid_file: None,
             greeting: None,
             closes_idle: false,
             trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::scenario::plan::{Addressee, By, Http, LoadKind, Signal, Speak, Trigger};
+use harness::scenario::plan::{
+    Addressee, Attach, By, Http, LoadKind, Namespace, Signal, Speak, Trigger,
+};
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
 
@@ -56,7 +58,7 @@ fn refused(old: &str, new: &str, parts: &[&str]) {
 #[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
-    for dir in ["", "controls", "wire"].map(|dir| repository().join(dir)) {
+    for dir in ["", "controls", "nginx", "wire"].map(|dir| repository().join(dir)) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
@@ -184,6 +186,39 @@ fn targets_that_cannot_be_started_or_read_are_refused() {
     trigger("command = [\"a\"], signal = \"SIGHUP\"", &["s.toml:7:11:", "one of"]);
     trigger("socket = \"ctl\"", &["s.toml:7:22:", "absolute"]);
     trigger("send = \"x\"", &["s.toml:7:20:", "socket = "]);
+}
+
+#[test]
+fn a_server_that_runs_already_is_not_started_stopped_or_harmed() {
+    const COMMAND: &str = "command = [\"{bin:echo-server}\", \"--listen\", \"{addr}\"]";
+    const ATTACH: &str = "attach = { connect = \"127.0.0.1:80\" }\npid_file = \"/run/x.pid\"";
+    let quiet = SOUND.replace("[[fault]]\nkind = \"kill-before-ready\"\n", "");
+    let attached = |attach: &str, more: &str| {
+        load(&quiet.replace(COMMAND, attach).replace("[phases]", &format!("{more}\n[phases]")))
+    };
+    let (plan, lints) = attached(ATTACH, "").unwrap();
+    assert_eq!(lints, []);
+    assert_eq!(plan.network.namespace, Namespace::Host);
+    let connect = "127.0.0.1:80".parse().unwrap();
+    assert_eq!(plan.target.attach, Some(Attach { connect, pid: None }));
+    assert!(plan.target.command.is_empty());
+    for (attach, more, part) in [
+        ("", "", "attach = { connect"),
+        (&*format!("{COMMAND}\n{ATTACH}"), "", "either"),
+        ("attach = { connect = \"here\" }", "", "`here` is not an address"),
+        ("attach = { connect = \"127.0.0.1:80\" }", "", "pid_file"),
+        (&*ATTACH.replace("/run", "{dir}"), "", "absolute path"),
+        (ATTACH, "ledger = \"{dir}/l\"", "ledger"),
+        (ATTACH, "[network]\nnamespace = \"private\"", "\"host\""),
+        (ATTACH, "[network]\nsysctl = { \"net.core.somaxconn\" = \"1\" }", "private"),
+        (ATTACH, "[[fault]]\nkind = \"kill-before-ready\"", "never harmed"),
+    ] {
+        let message = attached(attach, more).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+    // Nobody has to be known where nobody has to be named.
+    let command = "attach = { connect = \"127.0.0.1:80\" }\ntrigger = { command = [\"x\"] }";
+    attached(command, "").unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod interrupt;
 mod trigger;
 mod stage;
 mod storm;
+mod start;
 mod run;
 
 pub use error::ConductError;

@@ -74,7 +74,10 @@ impl Stage<'_> {
     pub(super) fn serving(&self) -> Option<u32> {
         let processes = self.subject.processes();
         match self.plan.target.trigger.to {
-            Addressee::Main => processes.first(),
+            Addressee::Main => {
+                let main = self.subject.main_pid();
+                processes.iter().rev().find(|process| Some(process.pid) == main)
+            }
             Addressee::Serving if self.plan.target.greeting.is_none() => processes.last(),
             Addressee::Serving => processes
                 .iter()
@@ -86,6 +89,12 @@ impl Stage<'_> {
         }
         .filter(|process| process.gone.is_none())
         .map(|process| process.pid)
+    }
+
+    /// The process that answered last, of a server whose processes are not seen.
+    pub(super) fn answers(&self) -> Option<u32> {
+        let answered = self.sightings.all().into_iter();
+        answered.map(|served| served.pid).max_by_key(|pid| self.sightings.newest_by(*pid))
     }
 
     /// Asks for an upgrade of `pid`.
@@ -114,11 +123,15 @@ impl Stage<'_> {
     }
 
     /// Whether every process that has answered clients is gone, but for the
-    /// youngest: the last upgrade is over for everybody.
-    pub(super) fn alone(&mut self) -> bool {
-        let answered = |pid| self.sightings.first_by(pid).is_some();
+    /// youngest, or those that a supervisor has started since `triggered`: the last
+    /// upgrade is over for everybody.
+    pub(super) fn alone(&self, triggered: Stamp) -> bool {
         let living = self.subject.processes().iter().filter(|process| process.gone.is_none());
-        living.filter(|process| answered(process.pid)).count() == 1
+        let mut serving = living.filter(|process| self.sightings.first_by(process.pid).is_some());
+        match self.plan.target.trigger.to {
+            Addressee::Main => serving.all(|process| process.seen >= triggered),
+            Addressee::Serving => serving.count() == 1 || self.subject.is_unseen(),
+        }
     }
 
     fn look_around(&mut self) {

@@ -76,8 +76,9 @@ impl Storm {
     /// nothing of the handoff any more.
     pub(super) fn note_last(&mut self, stage: &mut Stage<'_>) {
         let settled = stage.clock.now().after(stage.plan.target.drain_timeout);
-        stage.wait(settled, Stage::alone);
-        if let Some(pid) = stage.serving() {
+        let last = self.upgrades.last().map_or_else(Stamp::default, |upgrade| upgrade.triggered);
+        stage.wait(settled, |stage| stage.alone(last));
+        if let Some(pid) = stage.serving().filter(|_| compares(stage)) {
             self.note_resources(pid);
         }
     }
@@ -95,7 +96,8 @@ impl Storm {
             decided: triggered,
             trouble: None,
         };
-        let Some(old) = stage.serving() else { return upgrade };
+        let unseen = stage.answers().filter(|_| stage.subject.is_unseen());
+        let Some(old) = stage.serving().or(unseen) else { return upgrade };
         upgrade.old_pid = old;
         let known = known(stage);
         let Ok(mut trigger) = stage.pull(old) else { return upgrade };
@@ -184,7 +186,7 @@ impl Storm {
             let newcomer = |served: &crate::event::Served| !known.contains(&served.pid);
             answered = answered.or_else(|| stage.sightings.all().into_iter().find(newcomer));
             match trigger.outcome() {
-                Some(Ok(())) => answered.is_some() || stage.subject.alive() == 0,
+                Some(Ok(())) => answered.is_some() || stage.subject.is_over(),
                 Some(Err(_)) => true,
                 None => false,
             }
@@ -201,7 +203,7 @@ impl Storm {
                 let at_most = stage.plan.target.ready_timeout;
                 upgrade.trouble = Some(format!("it did not end within {at_most:?}"));
                 Outcome::TriggerFailed
-            } else if stage.subject.alive() == 0 {
+            } else if stage.subject.is_over() {
                 Outcome::ServerGone
             } else {
                 Outcome::TimedOut
@@ -209,16 +211,18 @@ impl Storm {
         };
         let process = stage.subject.processes().iter().find(|process| process.pid == served.pid);
         let seen = upgrade.new_seen.or_else(|| process.map(|process| process.seen));
-        upgrade.new_answered = stage.sightings.first_by(served.pid);
+        // By HTTP somebody else may answer on a connection that was there before.
+        let first = stage.sightings.first_by(served.pid);
+        upgrade.new_answered = first.map(|first| first.max(upgrade.triggered));
         if let (Some(seen), Some(answered)) = (upgrade.new_seen, upgrade.new_answered) {
             self.initialisations.push(answered - seen);
         }
         (upgrade.new_pid, upgrade.new_seen) = (Some(served.pid), seen);
         self.note_listeners(served.pid);
-        if self.resources.is_empty() {
+        if self.resources.is_empty() && compares(stage) {
             // Once, the next upgrade waits until this one is wholly over.
             let gone = stage.clock.now().after(stage.plan.target.drain_timeout);
-            stage.wait(gone, Stage::alone);
+            stage.wait(gone, |stage| stage.alone(upgrade.triggered));
             self.note_resources(served.pid);
         }
         Outcome::Completed
@@ -242,6 +246,12 @@ impl Storm {
             self.resources.insert(pid, resources);
         }
     }
+}
+
+/// Whether generations are to hold the same: those that a supervisor starts may be
+/// many at a time, each with something of its own.
+fn compares(stage: &Stage<'_>) -> bool {
+    stage.plan.target.trigger.to == Addressee::Serving
 }
 
 /// Who has answered, or could have: a newcomer is none of these. Of the processes

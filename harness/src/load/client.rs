@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -42,7 +42,7 @@ pub(super) struct Context {
     /// Becomes true when the run is given up.
     pub(super) cancelled: watch::Receiver<bool>,
     /// Counts connections, so that each takes its turn among the source addresses.
-    pub(super) turn: AtomicU8,
+    pub(super) turn: AtomicU32,
 }
 
 impl Context {

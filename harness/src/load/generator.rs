@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ use crate::scenario::plan::{Endpoint, Load, LoadKind, Plan, Speak};
 
 /// Threads that the clients run on. The rest of the machine is the server's.
 const WORKERS: usize = 2;
+
+/// How far the first ports of two runs are apart that begin at the same time.
+const PORTS_APART: u32 = 1 << 15;
 
 /// Operations that are begun at one go.
 const BATCH: usize = 64;
@@ -114,7 +117,8 @@ pub fn start(
         greeting,
         seed: plan.seed,
         cancelled,
-        turn: AtomicU8::new(0),
+        // Where several run at once, each begins with ports of its own.
+        turn: AtomicU32::new(std::process::id().wrapping_mul(PORTS_APART)),
     });
     let populations = populations(plan, site)?;
     let runtime = Builder::new_multi_thread()

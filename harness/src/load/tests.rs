@@ -53,6 +53,8 @@ fn plan(loads: Vec<Load>) -> Plan {
         seed: 42,
         target: Target {
             command: Vec::new(),
+            attach: None,
+            pid_file: None,
             greeting: Some(GREETING.to_owned()),
             closes_idle: false,
             trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },

@@ -20,6 +20,7 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
     checked(&file.name, text::name)?;
     together(&file)?;
     let coverage = coverage(&file)?;
+    let attached = file.target.attach.is_some();
     let phases = Phases {
         warmup: file.phases.warmup.0,
         baseline: file.phases.baseline.0,
@@ -38,7 +39,7 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
         path: path.to_owned(),
         seed,
         target: target::target(file.target)?,
-        network: network(file.network)?,
+        network: network(file.network, attached)?,
         phases,
         loads: loads(file.load)?,
         upgrades: file.upgrades.map(|upgrades| {
@@ -96,6 +97,12 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
             )?;
         }
     }
+    if let (Some(fault), Some(_)) = (file.fault.first(), &file.target.attach) {
+        let message = "a server that runs already is never harmed; take the [[fault]] out, or have \
+                       the server started by target.command";
+        return Err(Mistake::at(fault.span(), message));
+    }
+    target::upgradable(file)?;
     if let Some(fault) = file.fault.first() {
         require(
             file.upgrades.is_some(),
@@ -106,8 +113,15 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
     Ok(())
 }
 
-fn network(network: file::Network) -> Result<Network, Mistake> {
-    let namespace = network.namespace.0;
+fn network(network: file::Network, attached: bool) -> Result<Network, Mistake> {
+    let usual = if attached { Namespace::Host } else { Namespace::Private };
+    let namespace = network.namespace.as_ref().map_or(usual, |written| written.get_ref().0);
+    if let Some(written) = &network.namespace {
+        require(!attached || namespace == Namespace::Host, &written.span(), || {
+            "a server that runs already is in no network of the run's own; write namespace = \
+             \"host\", or take the key out"
+        })?;
+    }
     for key in network.sysctl.keys() {
         checked(key, text::sysctl)?;
         require(

@@ -110,9 +110,12 @@ fn taught(message: &str) -> String {
         return format!("the key `{key}` is missing here, and nothing can stand in for it");
     }
     let whole = "a whole number, 0 or more, without quotes, like 20";
-    for (tail, form) in
-        [("usize", whole), ("u64", whole), ("f64", "a number without quotes, like 20")]
-    {
+    for (tail, form) in [
+        ("usize", whole),
+        ("u64", whole),
+        ("u32", whole),
+        ("f64", "a number without quotes, like 20"),
+    ] {
         if let Some(head) = message.strip_suffix(tail).filter(|head| head.ends_with("expected ")) {
             return format!("{head}{form}");
         }

@@ -2,6 +2,7 @@
 //! and what it is when left out. Nobody outside this module's parent sees it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -44,6 +45,8 @@ pub(super) struct Scenario {
     /// Default: random.
     #[serde(default = "random")]
     seed: Written<SeedChoice>,
+    /// Must not be left out, unless the command line names the target.
+    #[serde(default)]
     pub(super) target: Target,
     #[serde(default)]
     pub(super) network: Network,
@@ -68,48 +71,53 @@ fn random() -> Written<SeedChoice> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Target {
-    pub(super) command: Spanned<Vec<Spanned<String>>>,
+    /// Either this or `attach`.
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) attach: Option<Spanned<Attach>>,
+    /// Default: the main process stays the first.
+    pub(super) pid_file: Option<Spanned<String>>,
     /// Default: the server sends none.
     pub(super) greeting: Option<Spanned<String>>,
-    /// Default: it must not.
-    #[serde(default = "no")]
     pub(super) closes_idle: Spanned<bool>,
     /// Default: SIGHUP to the serving process.
-    #[serde(default = "sighup")]
     pub(super) trigger: Spanned<Trigger>,
-    /// Default: SIGTERM.
-    #[serde(default = "sigterm")]
     pub(super) stop: Written<Signal>,
-    /// Default: 10s.
-    #[serde(default = "ten_seconds")]
     pub(super) ready_timeout: Spanned<Written<Duration>>,
-    /// Default: 15s.
-    #[serde(default = "fifteen_seconds")]
     pub(super) drain_timeout: Written<Duration>,
     /// Default: the server keeps none.
     pub(super) ledger: Option<Spanned<String>>,
 }
 
-fn no() -> Spanned<bool> {
-    unplaced(false)
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            command: None,
+            attach: None,
+            pid_file: None,
+            greeting: None,
+            closes_idle: unplaced(false),
+            trigger: unplaced(Trigger::default()),
+            stop: Written(Signal::SigTerm),
+            ready_timeout: ten_seconds(),
+            drain_timeout: Written(Duration::from_secs(15)),
+            ledger: None,
+        }
+    }
 }
 
-fn sighup() -> Spanned<Trigger> {
-    unplaced(Trigger::default())
-}
-
-fn sigterm() -> Written<Signal> {
-    Written(Signal::SigTerm)
+/// A server that runs already.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attach {
+    pub(super) connect: Written<SocketAddr>,
+    /// Default: as the PID file says, or unknown.
+    pub(super) pid: Option<u32>,
 }
 
 fn ten_seconds() -> Spanned<Written<Duration>> {
     unplaced(Written(Duration::from_secs(10)))
-}
-
-fn fifteen_seconds() -> Written<Duration> {
-    Written(Duration::from_secs(15))
 }
 
 /// One means at the most: with none, it is SIGHUP.
@@ -125,17 +133,12 @@ pub(super) struct Trigger {
     pub(super) to: Option<Written<Addressee>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Network {
-    pub(super) namespace: Written<Namespace>,
+    /// Default: private; host where the server runs already.
+    pub(super) namespace: Option<Spanned<Written<Namespace>>>,
     pub(super) sysctl: BTreeMap<Spanned<String>, String>,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self { namespace: Written(Namespace::Private), sysctl: BTreeMap::new() }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -287,6 +290,6 @@ impl Default for Observer {
 }
 
 /// A value that is in no file, so nothing can be wrong with its place.
-fn unplaced<T>(value: T) -> Spanned<T> {
+pub(super) fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::de::{Error, Visitor};
@@ -110,6 +111,14 @@ impl Form for Endpoint {
                 suggestion(text, &["tcp", "unix:"])
             )),
         }
+    }
+}
+
+impl Form for SocketAddr {
+    const FORM: &'static str = "an address and a port, like \"127.0.0.1:8080\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("`{text}` is not {}", Self::FORM))
     }
 }
 

@@ -13,6 +13,7 @@ mod file;
 mod speak;
 mod target;
 mod check;
+mod attachment;
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,7 @@ use rand::rngs::SysRng;
 
 use crate::units::SeedChoice;
 
+pub use attachment::Attachment;
 pub use error::ScenarioError;
 pub use lint::Lint;
 pub use plan::Plan;
@@ -36,17 +38,41 @@ impl Plan {
     /// When the file cannot be read, or cannot be meant. The message names the
     /// file, the line, the value and what to write instead.
     pub fn load(path: &Path, seed: Option<SeedChoice>) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        let source = fs::read_to_string(path)
-            .map_err(|cause| ScenarioError::Read { path: path.to_owned(), cause })?;
-        let plan = file::parse(&source)
-            .and_then(|(scenario, written)| {
-                let seed = drawn(seed.unwrap_or(written))?;
-                check::plan(scenario, path, seed)
-            })
-            .map_err(|mistake| mistake.in_file(path, &source))?;
-        let lints = lint::lints(&plan);
-        Ok((plan, lints))
+        read(path, seed, None)
     }
+
+    /// The same, for a server that runs already, which the scenario need not name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_attached(
+        path: &Path,
+        seed: Option<SeedChoice>,
+        attachment: &Attachment,
+    ) -> Result<(Self, Vec<Lint>), ScenarioError> {
+        read(path, seed, Some(attachment))
+    }
+}
+
+fn read(
+    path: &Path,
+    seed: Option<SeedChoice>,
+    attachment: Option<&Attachment>,
+) -> Result<(Plan, Vec<Lint>), ScenarioError> {
+    let source = fs::read_to_string(path)
+        .map_err(|cause| ScenarioError::Read { path: path.to_owned(), cause })?;
+    let plan = file::parse(&source)
+        .and_then(|(mut scenario, written)| {
+            if let Some(attachment) = attachment {
+                attachment.apply(&mut scenario)?;
+            }
+            let seed = drawn(seed.unwrap_or(written))?;
+            check::plan(scenario, path, seed)
+        })
+        .map_err(|mistake| mistake.in_file(path, &source))?;
+    let lints = lint::lints(&plan);
+    Ok((plan, lints))
 }
 
 fn drawn(choice: SeedChoice) -> Result<u64, error::Mistake> {

@@ -1,6 +1,7 @@
 //! The validated scenario: no option is left open, and nobody else sees the
 //! file it came from.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,8 +46,13 @@ pub struct Target {
     /// workspace, built before the run, or found beside the harness or on PATH),
     /// `{addr}` (the address and port the load goes to), `{dir}` (a fresh, private
     /// directory) and `{here}` (the scenario's directory). No other placeholder gets
-    /// past validation.
+    /// past validation. Empty where the server runs already.
     pub command: Vec<String>,
+    /// The server that runs already; `None`: it is started by `command`.
+    pub attach: Option<Attach>,
+    /// The file in which the server's main process leaves its pid, and its successor
+    /// its own; may contain `{dir}`. `None`: the main process stays the first.
+    pub pid_file: Option<String>,
     /// The literal text around the numbers in the server's greeting line, or, where
     /// the loads speak HTTP, in a header of each answer, its name before a colon.
     /// `{pid}` and, unless the server does not know it, `{generation}` are where the
@@ -67,6 +73,16 @@ pub struct Target {
     /// [`crate::event::ServerLedger`], when it ends. `None`: no server ledger; the laws that
     /// need it are reported as not checked.
     pub ledger: Option<String>,
+}
+
+/// A server that runs already and is none of the harness's: it is observed, asked to
+/// upgrade, and never stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Where the load goes.
+    pub connect: SocketAddr,
+    /// Its main process; `None`: the PID file tells, or nothing is known of processes.
+    pub pid: Option<u32>,
 }
 
 /// A signal, as scenarios name it.
@@ -119,7 +135,8 @@ pub enum By {
 pub enum Addressee {
     /// The process that serves now: the newest that answered a client.
     Serving,
-    /// The process that the harness started: a supervisor of the servers.
+    /// The process that the harness started or was attached to, or the one that the
+    /// PID file names now: a supervisor of the servers.
     Main,
 }
 

@@ -127,6 +127,19 @@ pub(super) fn socket_path(path: &str) -> Result<(), String> {
     ))
 }
 
+/// Checks that the path of a file has no placeholder but `{dir}`, and only where
+/// there is one.
+pub(super) fn file_path(path: &str, in_directory: bool) -> Result<(), String> {
+    let rest = path.strip_prefix("{dir}").filter(|_| in_directory).unwrap_or(path);
+    if rest.starts_with('/') && rest.len() > 1 && !rest.contains(['{', '}', '\0']) {
+        return Ok(());
+    }
+    let or_inside = if in_directory { ", or like \"{dir}/server.pid\"" } else { "" };
+    Err(format!(
+        "`{path}` is no absolute path of a file; write one like \"/run/server.pid\"{or_inside}"
+    ))
+}
+
 /// Checks that a sysctl key is a setting of the network, by its dotted name.
 pub(super) fn sysctl(key: &str) -> Result<(), String> {
     // The key becomes a path, so it must not lead anywhere else.

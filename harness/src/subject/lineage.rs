@@ -31,12 +31,17 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server under test: the process that was started, and all that came of it.
 ///
-/// Dropping it kills what is left.
+/// Dropping it kills what is left, unless it was there before.
 #[derive(Debug)]
 pub struct Subject {
     clock: Clock,
     log: PathBuf,
-    main: u32,
+    /// It was started by us, and ends with us.
+    ours: bool,
+    /// The main process, where one is known.
+    main: Option<u32>,
+    /// Where a main process leaves its pid.
+    pid_file: Option<PathBuf>,
     processes: Vec<Process>,
     /// Process groups of commands that may leave a process of the subject behind.
     claimed: HashSet<u32>,
@@ -68,8 +73,9 @@ impl Subject {
         let main = child.id();
         match Process::open(main, clock.now()) {
             Ok(process) => {
-                let claimed = HashSet::new();
-                Ok(Self { clock, log, main, processes: vec![process], claimed })
+                let (pid_file, claimed) = (None, HashSet::new());
+                let (main, processes) = (Some(main), vec![process]);
+                Ok(Self { clock, log, ours: true, main, pid_file, processes, claimed })
             }
             Err(error) => {
                 child.kill()?;
@@ -79,10 +85,46 @@ impl Subject {
         }
     }
 
-    /// The process that was started.
+    /// Observes a server that was there before: the process `main`, if it is given,
+    /// and what comes of it. It is sent nothing but what [`Self::signal`] is told to
+    /// send, and it outlives us.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process.
+    pub fn attach(main: Option<u32>, clock: Clock) -> io::Result<Self> {
+        let open = |pid| Process::open(pid, clock.now());
+        let processes: Vec<_> = main.map(open).transpose()?.into_iter().collect();
+        if processes.iter().any(|process| process.wait(Duration::ZERO)) {
+            return Err(Errno::ESRCH.into());
+        }
+        let (log, pid_file, claimed) = (PathBuf::new(), None, HashSet::new());
+        Ok(Self { clock, log, ours: false, main, pid_file, processes, claimed })
+    }
+
+    /// From now on, the process that the file at `path` names is the main process.
+    pub fn follow(&mut self, path: PathBuf) {
+        self.pid_file = Some(path);
+    }
+
+    /// The main process: the one that was started or attached to, or that the PID
+    /// file named when it was last looked at.
     #[must_use]
-    pub fn main_pid(&self) -> u32 {
+    pub fn main_pid(&self) -> Option<u32> {
         self.main
+    }
+
+    /// Whether nothing is known of its processes.
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Whether none of its processes is left. Of a server that was there before this
+    /// cannot be known: it may have passed on to one that nobody has named.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ours && self.alive() == 0
     }
 
     /// Every process that was ever seen, in the order in which it was.
@@ -117,6 +159,7 @@ impl Subject {
     pub fn refresh(&mut self) {
         self.discover();
         self.notice();
+        self.find_main();
     }
 
     /// Takes every orphan of this process group, but for its leader, for one of the
@@ -188,8 +231,12 @@ impl Subject {
         }
     }
 
-    /// Kills and reaps everything that is alive. Returns whom it had to kill.
+    /// Kills and reaps everything that is alive, if it was started by us. Returns
+    /// whom it had to kill.
     pub fn end(&mut self) -> Vec<u32> {
+        if !self.ours {
+            return Vec::new();
+        }
         let until = self.clock.now().after(KILL_TIMEOUT);
         let mut killed = Vec::new();
         let mut settled = false;
@@ -210,6 +257,18 @@ impl Subject {
             if !settled {
                 thread::sleep(Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Looks whom the PID file names. A process that we have started comes of us,
+    /// so one that does not is not taken for one, whatever the file says.
+    fn find_main(&mut self) {
+        let Some(pid) = self.pid_file.as_deref().and_then(read_pid) else { return };
+        let is_kin =
+            || !self.ours || procfs::kin(pid).is_some_and(|kin| kin.parent == process::id());
+        let known = self.find(pid).is_some_and(Process::is_alive);
+        if known || self.is_new(pid) && is_kin() && self.adopt(pid) {
+            self.main = Some(pid);
         }
     }
 
@@ -257,7 +316,9 @@ impl Subject {
     /// are none of its business.
     fn adopt_orphans(&mut self) -> Option<u32> {
         let mut first = None;
-        for pid in procfs::children(process::id()) {
+        // Those of a server that is not ours are inherited by somebody else.
+        let inherited = if self.ours { procfs::children(process::id()) } else { Vec::new() };
+        for pid in inherited {
             let is_ours = |kin: Kin| {
                 let left_behind = self.claimed.contains(&kin.group) && kin.group != pid;
                 self.has(kin.group) || self.has(kin.session) || left_behind
@@ -288,6 +349,12 @@ impl Drop for Subject {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The pid in a PID file. One that is written just now may have none.
+#[must_use]
+pub fn read_pid(path: &Path) -> Option<u32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn read_tail(path: &Path) -> io::Result<Vec<u8>> {

@@ -54,7 +54,7 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
     let late = seen(Harm::StallSyn) + failed;
     let left = |name: &str| {
         let explained = match name {
-            "Tcp.OutRsts" => resets,
+            "Tcp.OutRsts" => resets + evidence.stray_resets(),
             "Tcp.AttemptFails" | "TcpExt.EmbryonicRsts" => failed,
             // On loopback both ends are counted here.
             "Tcp.EstabResets" => 2 * resets,

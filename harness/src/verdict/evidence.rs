@@ -6,7 +6,7 @@ use crate::event::{
     Connection, Fate, Generation, Harm, OpKind, Outcome, Recording, Scope, ServerLedger, Upgrade,
 };
 use crate::scenario::Plan;
-use crate::scenario::plan::Endpoint;
+use crate::scenario::plan::{Endpoint, Load, Speak};
 
 /// The plan, the recording, and what follows from them at once.
 #[derive(Debug)]
@@ -37,6 +37,12 @@ impl<'a> Evidence<'a> {
             Scope::Private => None,
             Scope::Host => Some("the machine's network was used, where others are counted too"),
         }
+    }
+
+    /// Why the ends of processes prove nothing here, if they do not.
+    pub(super) fn attached(&self) -> Option<&'static str> {
+        let attached = self.plan.target.attach.is_some();
+        attached.then_some("the server was there before the run, and is there after it")
     }
 
     /// Why there is no server's ledger, if there is none.
@@ -71,6 +77,18 @@ impl<'a> Evidence<'a> {
     pub(super) fn reset(&self) -> usize {
         let connections = self.recording.connections.iter();
         connections.filter(|connection| connection.reset && self.is_tcp(connection)).count()
+    }
+
+    /// Resets that answer a segment which the server has sent again for want of CPU, to
+    /// a client that is gone already. That is only where the server may be the first
+    /// to close, as by HTTP, and there is a retransmission for each. No connection is
+    /// there any more that could be harmed.
+    pub(super) fn stray_resets(&self) -> i128 {
+        let closes = |load: &Load| matches!(load.speak, Speak::Http(_));
+        let retransmitted = self.recording.kernel.delta("Tcp.RetransSegs");
+        let most = if self.plan.loads.iter().any(closes) { retransmitted } else { 0 };
+        let reset = i128::try_from(self.reset()).unwrap_or(i128::MAX);
+        (self.recording.kernel.delta("Tcp.OutRsts") - reset).clamp(0, most.max(0))
     }
 
     /// Connections for which a SYN left.

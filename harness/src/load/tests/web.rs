@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU32;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -254,7 +254,7 @@ fn a_request_that_is_written_to_a_closed_connection_knows_it() {
         greeting: None,
         seed: 0,
         cancelled,
-        turn: AtomicU8::new(0),
+        turn: AtomicU32::new(0),
     };
     let load = by_http(kept(1.0, 1, Duration::from_secs(1)));
     let talk = match &load.speak {

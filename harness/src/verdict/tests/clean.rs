@@ -30,6 +30,8 @@ pub(super) fn plan() -> Plan {
         seed: 1,
         target: Target {
             command: vec!["server".to_owned()],
+            attach: None,
+            pid_file: None,
             greeting: Some("generation {generation} pid {pid}".to_owned()),
             closes_idle: false,
             trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },

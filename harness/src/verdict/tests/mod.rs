@@ -9,7 +9,7 @@ use super::{Outcome, Status, Verdict, judge};
 use crate::clock::Stamp;
 use crate::event::{Exit, Fate, Harm, OpKind, Outcome as Ended, Recording, Scope, Served};
 use crate::scenario::Plan;
-use crate::scenario::plan::{Addressee, Namespace};
+use crate::scenario::plan::{Addressee, Attach, Http, Namespace, Speak};
 
 use clean::{killed, plan, recording};
 
@@ -53,6 +53,39 @@ fn a_run_with_killed_successors_passes() {
     let verdict = judge(&plan, &recording);
     assert_eq!(verdict.outcome, Outcome::Pass, "{:?}", verdict.checks);
     assert_eq!(status(&verdict, "faults.survived"), Status::Pass);
+}
+
+#[test]
+fn of_a_server_that_is_not_ours_no_end_is_asked_for() {
+    let verdict = spoiled(|plan, run| {
+        plan.target.attach = Some(Attach { connect: ([127, 0, 0, 1], 80).into(), pid: None });
+        run.kernel.scope = Scope::Host;
+        let last = run.generations.len() - 1;
+        (run.generations[last].gone, run.generations[last].exit) = (None, None);
+    });
+    assert_eq!(verdict.outcome, Outcome::Pass, "{:?}", verdict.checks);
+    for id in ["law.L9.processes", "processes.exits", "kernel.unexplained"] {
+        assert_eq!(status(&verdict, id), Status::NotChecked, "{id}");
+    }
+}
+
+#[test]
+fn a_segment_that_was_sent_again_to_a_client_that_is_gone_explains_a_reset() {
+    let http = Http { path: "/".into(), host: "h".into(), status: None, body_bytes: None };
+    let resets = |speak: Speak, retransmitted: u64| {
+        spoiled(move |plan, run| {
+            plan.loads[0].speak = speak;
+            *run.kernel.after.get_mut("Tcp.OutRsts").unwrap() += 2;
+            run.kernel.after.insert("Tcp.RetransSegs".to_owned(), retransmitted);
+        })
+    };
+    let outcome = resets(Speak::Http(http.clone()), 3).outcome;
+    assert_eq!(outcome, Outcome::Pass);
+    // Not more than there are, and not where clients close first.
+    for verdict in [resets(Speak::Http(http), 1), resets(Speak::Echo, 3)] {
+        assert_eq!(status(&verdict, "law.L6"), Status::Fail);
+        assert_eq!(status(&verdict, "kernel.unexplained"), Status::Fail);
+    }
 }
 
 #[test]
