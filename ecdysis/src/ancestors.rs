@@ -57,9 +57,11 @@ fn end(ancestor: &Ancestor) -> io::Result<()> {
 }
 
 /// When a process was started: the 22nd field of proc_pid_stat(5). The second,
-/// the name, is in parentheses and may hold anything. A zombie has ended.
+/// the name, is in parentheses and may hold anything; cut to 15 bytes, it need not
+/// be UTF-8 even where the program's name is. A zombie has ended.
 fn started(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let stat = String::from_utf8_lossy(&stat);
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).unwrap_or_default();
     let mut fields = fields.split(' ');
     let (state, rest) = (fields.next(), fields.nth(18));
@@ -71,6 +73,9 @@ fn started(pid: u32) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
 
@@ -78,9 +83,12 @@ mod tests {
     use crate::sys::spawn::STARTING;
 
     fn sleeper(generation: u64) -> (Child, Ancestor) {
-        // `cat` lives until its standard input, which we hold, is closed.
+        sleeping(&mut Command::new("cat"), generation)
+    }
+
+    /// `cat` lives until its standard input, which we hold, is closed.
+    fn sleeping(command: &mut Command, generation: u64) -> (Child, Ancestor) {
         let _starting = STARTING.lock().unwrap();
-        let mut command = Command::new("cat");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (pid, signal) = (child.id(), libc::SIGTERM);
         (child, Ancestor { generation, pid, started: started(pid).unwrap(), signal })
@@ -90,6 +98,21 @@ mod tests {
     fn this_process_lives_and_another_with_its_number_is_not_it() {
         let this = this_process(3, libc::SIGTERM).unwrap();
         assert_eq!(living(&[this, Ancestor { started: this.started - 1, ..this }]), [this]);
+    }
+
+    #[test]
+    fn a_process_of_any_name_lives_until_it_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [&b"a) Z 1 (b"[..], "vierzehn_bytesé".as_bytes(), b"\xff\xfe"] {
+            let program = directory.path().join(OsStr::from_bytes(name));
+            symlink("/bin/cat", &program).unwrap();
+            let mut command = Command::new(program);
+            let (mut child, ancestor) = sleeping(&mut command, 1);
+            assert_eq!(living(&[ancestor]), [ancestor]);
+            drop(child.stdin.take());
+            child.wait().unwrap();
+            assert_eq!(living(&[ancestor]), []);
+        }
     }
 
     #[test]

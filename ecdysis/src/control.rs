@@ -13,7 +13,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -231,7 +231,9 @@ impl From<&UpgradeReport> for Answer {
                 | UpgradeErrorKind::ReadyPipeClosed
                 | UpgradeErrorKind::Garbage
                 | UpgradeErrorKind::State
+                | UpgradeErrorKind::TooManySockets(_)
                 | UpgradeErrorKind::Succeeded
+                | UpgradeErrorKind::InHook
                 | UpgradeErrorKind::System,
             ) => Outcome::Failed,
         };
@@ -301,6 +303,8 @@ pub fn request_line(path: &Path, command: Command, patience: Duration) -> io::Re
 /// A connection to the socket at `path`. If its queue is full, waits until the
 /// deadline: connect(2) heeds the send timeout, as socket(7) has it.
 fn connect(path: &Path, deadline: Option<Instant>) -> io::Result<UnixStream> {
+    // With a null byte in it, it would be another path, or none.
+    UnixAddr::from_pathname(path)?;
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     loop {
@@ -530,6 +534,16 @@ mod tests {
         let error = request(Path::new("/nowhere/control"), Command::Stop, PATIENCE).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().contains("/nowhere/control"), "{error}");
+    }
+
+    #[test]
+    fn a_path_with_a_null_byte_is_not_cut_to_another() {
+        let dir = TempDir::new().unwrap();
+        let _listener = UnixListener::bind(dir.path().join("control")).unwrap();
+        for path in [dir.path().join("control\0of another"), PathBuf::from("\0abstract")] {
+            let error = request(&path, Command::Stop, Duration::from_millis(20)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,20 +12,23 @@ use std::time::Duration;
 use crate::ancestors;
 use crate::counters::{Counters, Counts};
 use crate::drain::{Connections, Drained};
-use crate::error::UpgradeError;
+use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::hook;
 use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
 use crate::predecessor::{self, Inheritance, Predecessor, Tell};
 use crate::program::Program;
-use crate::protocol::{Later, Then};
-use crate::registry::{Registry, Tenure};
+use crate::protocol::Then;
+use crate::registry::Registry;
 use crate::report::UpgradeReport;
-use crate::socket::SocketKey;
+use crate::requests::Requests;
 use crate::spare::Spares;
-use crate::state::{self, State, StateMaker};
+use crate::state::StateMaker;
+use crate::sys::child::Kin;
+use crate::sys::signals;
 use crate::takeover::{Join, Settled, commit};
-use crate::upgrade::{self, Course, Observer, Requests, Signals, Stage};
+use crate::upgrade::{self, Course, Observer, Signals};
 
 /// How long a successor may take until it is ready. It costs the predecessor
 /// nothing to wait, so only a successor that will never be ready should meet
@@ -61,21 +63,27 @@ pub struct Ecdysis {
     connections: Connections,
     generation: u64,
     predecessor: Mutex<Option<Predecessor>>,
-    tell: Mutex<Tell>,
-    is_child: bool,
+    tell: Tell,
+    pub(crate) is_child: bool,
     ancestors: Vec<Ancestor>,
-    program: Program,
-    ready_deadline: Duration,
-    probation: Duration,
-    most_draining: usize,
-    pid_file: Option<PidFile>,
-    state: Option<StateMaker>,
+    /// Signals that are ignored until this process is settled.
+    ignored: Vec<i32>,
+    pub(crate) program: Program,
+    pub(crate) ready_deadline: Duration,
+    pub(crate) probation: Duration,
+    pub(crate) most_draining: usize,
+    pub(crate) pid_file: Option<PidFile>,
+    pub(crate) state: Option<StateMaker>,
     spares: Arc<Spares>,
     /// `None` if nothing can be done here.
     pub(crate) requests: Option<Arc<Requests>>,
     pub(crate) signals: Signals,
+    /// Whose children our successors become.
+    pub(crate) kin: Kin,
     pub(crate) observers: Vec<Observer>,
     settled: Arc<Settled>,
+    /// It has been said that this process is ready.
+    is_ready: bool,
     /// Why nothing can be done here.
     broken: Option<io::Error>,
 }
@@ -116,14 +124,17 @@ impl Ecdysis {
         let inherited = predecessor::find(lookup)?;
         let mut this = Self::first(lookup);
         this.requests = Some(Arc::new(Requests::new()?));
-        if let Some(Inheritance { predecessor, generation, sockets, ancestors }) = inherited {
+        if let Some(inheritance) = inherited {
+            let Inheritance { predecessor, generation, sockets, ancestors, ignored } = inheritance;
+            signals::mark(&ignored);
+            this.ignored = ignored;
             this.registry = Registry::inheriting(sockets);
             // Where nobody serves before us, nobody can be disturbed by our
             // serving; here somebody does.
             this.watch = Watch::new(Phase::Starting);
             this.generation = generation;
             this.ancestors = ancestors;
-            this.tell = Mutex::new(predecessor.tell());
+            this.tell = predecessor.tell();
             this.predecessor = Mutex::new(Some(predecessor));
             this.is_child = true;
         }
@@ -145,9 +156,10 @@ impl Ecdysis {
             connections: Connections::default(),
             generation: 0,
             predecessor: Mutex::default(),
-            tell: Mutex::default(),
+            tell: Tell::default(),
             is_child: false,
             ancestors: Vec::new(),
+            ignored: Vec::new(),
             program,
             ready_deadline: READY_DEADLINE,
             probation: PROBATION,
@@ -157,8 +169,10 @@ impl Ecdysis {
             spares: Arc::default(),
             requests: None,
             signals: Signals::default(),
+            kin: Kin::default(),
             observers: Vec::new(),
             settled: Arc::default(),
+            is_ready: false,
             broken: None,
         }
     }
@@ -203,109 +217,35 @@ impl Ecdysis {
         living.iter().map(|ancestor| (ancestor.generation, ancestor.pid)).collect()
     }
 
-    /// Has the process id in this file, with a newline, mode 0644, whenever this
-    /// process serves: written by [`Self::ready`] when it takes over, by the
-    /// predecessor again if it has to take the service back. It is replaced as a
-    /// whole, and removed when the service stops, but not by a process that was
-    /// succeeded.
-    pub fn set_pid_file<P: AsRef<Path>>(&mut self, pid_file: P) {
-        let path = pid_file.as_ref();
-        // Where it is must not change with the working directory.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.pid_file = Some(PidFile::new(path));
-    }
-
-    /// How long a successor of this process may take until it is ready; one
-    /// that takes longer is killed. One minute, if not set.
-    pub fn set_ready_deadline(&mut self, span: Duration) {
-        self.ready_deadline = span;
-    }
-
-    /// How long this process keeps its sockets, accepting nothing, when its
-    /// successor has begun to serve. If that ends within this time, this
-    /// process serves again and no new connection is refused. Half a second, if
-    /// not set; zero: lets go at once.
-    ///
-    /// [`Self::upgrade`] returns only after it; the successor cannot be upgraded
-    /// itself before.
-    pub fn set_probation(&mut self, span: Duration) {
-        self.probation = span;
-    }
-
-    /// How many older generations may drain at a time; when there are more, the
-    /// oldest is told to end (by its stop signal: a second stop). 32, if not set.
-    pub fn set_most_draining(&mut self, most: usize) {
-        self.most_draining = most;
-    }
-
-    /// Which program the successor is, and what it is started with.
-    pub fn program_mut(&mut self) -> &mut Program {
-        &mut self.program
-    }
-
-    /// Leaves state to the successor: `make` is called when an upgrade begins,
-    /// on a thread of its own, while this process serves on. If it fails, or
-    /// takes longer than `deadline`, the upgrade has failed. The successor finds
-    /// the bytes in [`Self::inherited_state`], with this version.
-    pub fn set_state(
-        &mut self,
-        version: u32,
-        deadline: Duration,
-        make: impl Fn() -> io::Result<Vec<u8>> + Send + Sync + 'static,
-    ) {
-        self.state = Some(StateMaker::new(version, deadline, make));
-    }
-
-    /// The state that the predecessor has left, once. `None`: it left none.
-    ///
-    /// # Errors
-    /// `InvalidData` if it is not what this library writes, or too large
-    /// (64 MiB); those of reading a memory file.
-    pub fn inherited_state(&self) -> io::Result<Option<State>> {
-        match self.registry.take(&SocketKey::State).transpose()? {
-            None => Ok(None),
-            Some(file) => state::receive(file, state::MOST).map(Some),
-        }
-    }
-
-    /// Has every upgrade of this process reported, completed or failed, or
-    /// refused. `hook` is called on the upgrade's thread, which waits for it.
-    pub fn on_upgrade(&mut self, hook: impl Fn(&UpgradeReport) + Send + Sync + 'static) {
-        self.observers.push(Arc::new(move |stage| {
-            if let Stage::Decided(report) = stage {
-                hook(report);
-            }
-        }));
-    }
-
-    /// Has `hook` told of every change of phase. It is called by whichever
-    /// thread changes it, which waits for it.
-    pub fn on_phase(&mut self, hook: impl Fn(Phase) + Send + Sync + 'static) {
-        self.watch.tell(Box::new(hook));
-    }
-
     /// Says that this process is ready to serve. In a successor, it returns when
     /// the predecessor has stopped accepting, or has vanished: from then on this
     /// process accepts, and no other. Inherited sockets that nobody asks for
-    /// stay with the predecessor, which serves what is in their queues.
+    /// stay with the predecessor, which serves what is in their queues; for a tenth
+    /// of a second at least they can be asked for yet. To say it again changes
+    /// nothing.
     ///
     /// # Errors
     /// When the PID file cannot be written, or no thread can be started; and
     /// what [`Self::new`] has met. The predecessor serves on; the right thing is
     /// to end.
     pub fn ready(&mut self) -> io::Result<()> {
+        // One that was stopped before it was ready must not be waited for: the
+        // predecessor serves, and sees it end.
+        if self.is_ready || matches!(self.phase(), Phase::Draining | Phase::Stopping) {
+            return Ok(());
+        }
         let settled = Arc::clone(&self.settled);
         let course = self.course()?;
-        let watch = self.watch.clone();
         self.start(move |then| {
             settled.set();
             // What the predecessor was asked while it could not do it.
             match then {
                 Then::Serve => {}
                 Then::Upgrade => drop(upgrade::run(&course, std::env::vars_os().collect())),
-                Then::Stop | Then::PartialStop => watch.set(Phase::Stopping),
+                Then::Stop | Then::PartialStop => upgrade::stop(&course),
             }
         })?;
+        self.is_ready = true;
         self.watch.wait_until(|phase| phase != Phase::Starting);
         Ok(())
     }
@@ -329,38 +269,44 @@ impl Ecdysis {
 
     /// The same, with the whole story.
     pub fn upgrade_reported(&self) -> UpgradeReport {
+        if hook::is_called() {
+            let error = UpgradeErrorKind::InHook.into();
+            return UpgradeReport::not_started(self.generation, error);
+        }
         // Until the predecessor has let go, there would be three generations,
         // of which two believe that they are to serve.
         if self.is_child {
             self.settled.wait();
         }
-        match self.course() {
-            Ok(course) => upgrade::run(&course, std::env::vars_os().collect()),
-            Err(error) => UpgradeReport::not_started(self.generation, error.into()),
-        }
+        let upgraded = self.course().and_then(|course| {
+            // On a thread of its own, as that refuses SIGPIPE for good.
+            thread::scope(|scope| {
+                let run = || upgrade::run(&course, std::env::vars_os().collect());
+                let thread = thread::Builder::new().name("ecdysis-upgrade".to_owned());
+                let report = thread.spawn_scoped(scope, run)?.join();
+                report.map_err(|_| io::Error::other("the upgrade's thread panicked"))
+            })
+        });
+        upgraded.unwrap_or_else(|error| UpgradeReport::not_started(self.generation, error.into()))
     }
 
     /// Stops: loops over [`Self::incoming`] serve what is in the queues and end,
     /// nothing is passed on any more. (Other listeners of the application stay
     /// open until it drops them.) If an upgrade is under way, its successor is
     /// ended, or, if it serves already, told to stop.
+    ///
+    /// It returns when the stop has begun: here, or, if it came too late for that,
+    /// in the successor, which is told by the stop signal of this process (SIGTERM,
+    /// where none is named) if it is past hearing words. In a hook it returns at
+    /// once, and what the hook belongs to stops this process when it is over.
     pub fn quit(&self) {
-        if let Some(requests) = &self.requests {
-            requests.ask_stop();
+        match self.course() {
+            Ok(course) => upgrade::stop(&course),
+            // Nothing could ever begin here.
+            Err(_) => self.watch.set(Phase::Stopping),
         }
-        if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
-            return;
-        }
-        if self.watch.advance(Phase::Starting, Phase::Draining) {
-            // The predecessor serves, and will see us end. What we share with it
-            // is left as it is.
-            self.registry.clear();
-            return;
-        }
-        self.say_goodbye();
-        self.registry.set_tenure(Tenure::Ours);
-        self.registry.clear();
-        self.watch.set(Phase::Stopping);
+        // Who waits to upgrade this process waits in vain now.
+        self.settled.set();
     }
 
     /// Waits until every connection that was entered ([`Self::connections`]) has
@@ -371,17 +317,10 @@ impl Ecdysis {
         self.connections.drain_blocking(most)
     }
 
-    /// Asks the upgrade that is under way.
+    /// Asks the upgrade that is under way; false if it has succeeded.
     #[cfg(feature = "tokio_ecdysis")]
-    pub(crate) fn ask(&self, what: crate::protocol::Seen) {
-        if let Some(requests) = &self.requests {
-            requests.ask(what);
-        }
-    }
-
-    fn say_goodbye(&self) {
-        let tell = self.tell.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        tell.say(&[Later::Stopping]);
+    pub(crate) fn ask(&self, what: crate::protocol::Seen) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.ask(what))
     }
 
     /// Why nothing can be done here, if that is so.
@@ -405,11 +344,13 @@ impl Ecdysis {
             ready_deadline: self.ready_deadline,
             probation: self.probation,
             signals: self.signals.clone(),
+            kin: self.kin,
             state: self.state.clone(),
             pid_file: self.pid_file.clone(),
             spares: Arc::clone(&self.spares),
             counters: self.counters.clone(),
             requests,
+            tell: self.tell.clone(),
             observers: self.observers.clone(),
         })
     }
@@ -425,6 +366,11 @@ impl Ecdysis {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.spares.fill();
         let Some(predecessor) = predecessor else {
+            if self.is_child {
+                // It was tried before, and the predecessor has seen that fail.
+                let message = "the predecessor has been let go of, and serves on";
+                return Err(io::Error::new(io::ErrorKind::NotConnected, message));
+            }
             self.registry.close_unclaimed();
             self.settled.set();
             commit(pid_file);
@@ -432,7 +378,7 @@ impl Ecdysis {
             return Ok(());
         };
         let (registry, watch) = (self.registry.clone(), self.watch.clone());
-        let join = Join::new(registry, watch, pid_file, predecessor);
+        let join = Join::new(registry, watch, pid_file, predecessor, self.ignored.clone());
         let (ancestors, most) = (self.ancestors.clone(), self.most_draining);
         let done = Arc::clone(&self.settled);
         thread::Builder::new().name("ecdysis-join".to_owned()).spawn(move || {
@@ -470,5 +416,161 @@ impl fmt::Debug for Ecdysis {
             .field("phase", &self.watch.phase())
             .field("registry", &self.registry)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::sys::signal::{SigSet, Signal};
+    use nix::unistd::pipe2;
+
+    use super::*;
+    use crate::environ::Handoff;
+    use crate::manifest::{Manifest, Passed, encode};
+    use crate::protocol::{READY_OURS, Word};
+    use crate::socket::SocketKey;
+
+    /// The predecessor of a process under test, which is its own successor.
+    struct Before {
+        words: File,
+        ready: File,
+    }
+
+    impl Before {
+        fn says(&mut self, words: &[Word]) {
+            let bytes: Vec<u8> = words.iter().map(|word| word.byte()).collect();
+            self.words.write_all(&bytes).unwrap();
+        }
+
+        /// What it hears until its successor has nothing more to say.
+        fn hears(mut self) -> Vec<u8> {
+            let mut heard = Vec::new();
+            self.ready.read_to_end(&mut heard).unwrap();
+            heard
+        }
+    }
+
+    /// Has this number in a successor; nobody else has had it, for one that was
+    /// taken over is not taken over again.
+    fn passed_on(descriptor: OwnedFd) -> i32 {
+        static FROM: AtomicI32 = AtomicI32::new(500);
+        let from = FROM.fetch_add(1, Ordering::SeqCst);
+        fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(from)).unwrap()
+    }
+
+    fn successor(sockets: Vec<Passed>) -> (Ecdysis, Before) {
+        let (its_words, words) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut before = Before { words: words.into(), ready: ready.into() };
+        let manifest = Manifest { generation: 1, sockets, ancestors: vec![], ignored: vec![] };
+        before.words.write_all(&encode(&manifest)).unwrap();
+        let (manifest, ready) = (passed_on(its_words), passed_on(its_ready));
+        let variables = Handoff { manifest, ready, binding: None }.variables();
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        };
+        (Ecdysis::from_environment(lookup).unwrap(), before)
+    }
+
+    /// If it were, a predecessor that has just said *go* would not serve again.
+    #[test]
+    fn the_stop_of_one_that_has_not_heard_go_is_none_of_the_service() {
+        let (ecdysis, before) = successor(vec![]);
+        ecdysis.start(|_| {}).unwrap();
+        ecdysis.quit();
+        assert_eq!(ecdysis.phase(), Phase::Draining);
+        drop(before.words);
+        let before = Before { words: File::open("/dev/null").unwrap(), ..before };
+        assert_eq!(before.hears(), READY_OURS);
+    }
+
+    #[test]
+    fn the_stop_of_one_that_serves_is_one_of_the_service() {
+        let (ecdysis, mut before) = successor(vec![]);
+        ecdysis.start(|_| {}).unwrap();
+        before.says(&[Word::Go]);
+        ecdysis.watch.wait_until(|phase| phase == Phase::Serving);
+        ecdysis.quit();
+        assert_eq!(ecdysis.phase(), Phase::Stopping);
+        before.says(&[Word::Settled(Then::Serve)]);
+        assert_eq!(before.hears(), [READY_OURS, &b"S"[..]].concat());
+    }
+
+    #[test]
+    fn one_that_is_stopped_before_it_is_ready_never_says_so() {
+        let (mut ecdysis, before) = successor(vec![]);
+        ecdysis.quit();
+        ecdysis.ready().unwrap();
+        let stopping = ecdysis.upgrade().unwrap_err();
+        assert_eq!(stopping.kind(), &UpgradeErrorKind::Stopping);
+        drop(ecdysis);
+        assert_eq!(before.hears(), b"");
+    }
+
+    #[test]
+    fn being_ready_once_more_changes_nothing() {
+        let (mut ecdysis, mut before) = successor(vec![]);
+        before.says(&[Word::Go]);
+        ecdysis.ready().unwrap();
+        ecdysis.ready().unwrap();
+        assert!(!ecdysis.settled.is_set(), "the predecessor still has the sockets");
+        before.says(&[Word::Settled(Then::Stop)]);
+        ecdysis.watch.wait_until(|phase| phase == Phase::Stopping);
+        assert_eq!(before.hears(), READY_OURS);
+    }
+
+    #[test]
+    fn one_that_could_not_be_ready_does_not_take_itself_for_the_first() {
+        let (mut ecdysis, before) = successor(vec![]);
+        // As when no thread could be started.
+        ecdysis.predecessor.lock().unwrap().take();
+        assert_eq!(ecdysis.ready().unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert!(!ecdysis.settled.is_set());
+        assert_eq!(before.hears(), b"");
+    }
+
+    /// One that inherits a socket from a predecessor that has no probation.
+    fn hurried_successor() -> (Ecdysis, Before, TcpListener) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = passed_on(socket.try_clone().unwrap().into());
+        let key = SocketKey::tcp(socket.local_addr().unwrap());
+        let (ecdysis, mut before) = successor(vec![Passed::new(number, key)]);
+        before.says(&[Word::Go, Word::Settled(Then::Serve)]);
+        (ecdysis, before, socket)
+    }
+
+    #[test]
+    fn what_is_asked_for_right_after_being_ready_is_passed_on_all_the_same() {
+        let (mut ecdysis, before, socket) = hurried_successor();
+        ecdysis.ready().unwrap();
+        // It could not be bound anew.
+        drop(ecdysis.listen_tcp(socket.local_addr().unwrap()).unwrap());
+        assert_eq!(before.hears(), [READY_OURS, &b"N\0\0W\0\0"[..]].concat());
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_kept_for_a_while() {
+        let (mut ecdysis, before, _socket) = hurried_successor();
+        #[expect(clippy::disallowed_methods, reason = "time is what this is about")]
+        let began = std::time::Instant::now();
+        ecdysis.ready().unwrap();
+        ecdysis.settled.wait();
+        assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
+        assert_eq!(before.hears(), [READY_OURS, &b"N\0\0"[..]].concat());
+    }
+
+    #[test]
+    fn an_upgrade_leaves_the_signals_of_its_caller_alone() {
+        let mut ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        ecdysis.program_mut().path("/nonexistent/program");
+        ecdysis.upgrade().unwrap_err();
+        assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGPIPE));
     }
 }

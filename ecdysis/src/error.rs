@@ -46,6 +46,9 @@ pub enum UpgradeErrorKind {
     Stopped,
     /// The state for the successor could not be made, or not in time.
     State,
+    /// There is more to pass on than a manifest can name: so many descriptors. No
+    /// successor was started.
+    TooManySockets(usize),
     /// Another upgrade was under way and has completed. The request was passed
     /// on to the generation that serves now.
     PassedOn,
@@ -53,6 +56,10 @@ pub enum UpgradeErrorKind {
     Succeeded,
     /// This process stops.
     Stopping,
+    /// It was asked for by a hook ([`Ecdysis::on_upgrade`](crate::Ecdysis::on_upgrade),
+    /// [`Ecdysis::on_phase`](crate::Ecdysis::on_phase)), which what it would have
+    /// to wait for waits for. Ask from another thread.
+    InHook,
     /// A system call of this process failed.
     System,
 }
@@ -113,11 +120,21 @@ impl fmt::Display for UpgradeError {
             }
             UpgradeErrorKind::Stopped => f.write_str("stopped while the successor started")?,
             UpgradeErrorKind::State => f.write_str("cannot make the state for the successor")?,
+            UpgradeErrorKind::TooManySockets(count) => {
+                write!(
+                    f,
+                    "{count} descriptors are too many to pass on; at most 65536 can be, and "
+                )?;
+                f.write_str("fewer where their paths are long")?;
+            }
             UpgradeErrorKind::PassedOn => {
                 f.write_str("another upgrade has completed, passed on to the new generation")?;
             }
             UpgradeErrorKind::Succeeded => f.write_str("this process has been succeeded")?,
             UpgradeErrorKind::Stopping => f.write_str("this process stops")?,
+            UpgradeErrorKind::InHook => {
+                f.write_str("asked for by a hook, which cannot wait for it")?;
+            }
             UpgradeErrorKind::System => f.write_str("system call failed")?,
         }
         match &self.source {

@@ -44,6 +44,7 @@ fn assert_passed_on(manifest: &Manifest) {
     let next = passed_on(manifest);
     assert_eq!(manifest.generation, next.generation);
     assert_eq!(manifest.ancestors, next.ancestors);
+    assert_eq!(manifest.ignored, next.ignored);
     assert_eq!(manifest.sockets.len(), next.sockets.len());
     for (ours, its) in manifest.sockets.iter().zip(&next.sockets) {
         let key = if let SocketKey::Foreign(_) = ours.key { &its.key } else { &ours.key };
@@ -133,6 +134,8 @@ mod tests {
         every_part(include_bytes!("manifest/golden/published-1.1.1.bin"), manifest);
         every_part(include_bytes!("manifest/golden/version-1.bin"), manifest);
         every_part(include_bytes!("manifest/golden/version-1-empty.bin"), manifest);
+        every_part(include_bytes!("manifest/golden/version-1-nonblocking.bin"), manifest);
+        every_part(include_bytes!("manifest/golden/version-1-ignored.bin"), manifest);
         every_part(include_bytes!("manifest/golden/version-1-later.bin"), manifest);
         body(include_bytes!("../fuzz/seeds/body/every-kind.json"));
         every_part(b"OKe\x01N\0\0W\0\0S?", ready);

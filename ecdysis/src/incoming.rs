@@ -18,13 +18,22 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::accept::{Backoff, Failure};
 use crate::counters::Counters;
 use crate::ecdysis::Ecdysis;
+use crate::listed::Manner;
 use crate::phase::{Gate, Listening};
 use crate::quiesce::{Next, Quiesce, admit};
-use crate::registry::{Manner, Registration};
+use crate::registry::Registration;
 use crate::socket::Listener;
 
-/// A listener that connections can be taken from.
-pub trait Accept: Listener {
+mod sealed {
+    #[expect(unnameable_types, reason = "that is how a trait is sealed")]
+    pub trait Sealed {}
+    impl Sealed for std::net::TcpListener {}
+    impl Sealed for std::os::unix::net::UnixListener {}
+}
+
+/// A listener that connections can be taken from. Implemented for those of the
+/// standard library.
+pub trait Accept: Listener + AsFd + sealed::Sealed {
     /// A connection.
     type Connection;
 
@@ -91,7 +100,8 @@ impl Wake for WakeUp {
 
 impl Ecdysis {
     /// The connections of a listener, as they come. A listener of this process
-    /// is registered until the loop ends, or is dropped.
+    /// is registered until the loop ends, or is dropped; if several loops take from
+    /// clones of one listener, then the last of them.
     ///
     /// # Errors
     /// Those of eventfd(2) and fcntl(2).
@@ -152,7 +162,14 @@ impl<L: Accept> Iterator for Incoming<L> {
                         self.counters.accept_resource_error();
                         let pause = self.backoff.next();
                         tracing::warn!(?pause, %error, "cannot accept");
-                        self.wait(false, Some(pause));
+                        let starved = |quiesce: &Quiesce| quiesce.starved(now(), pause);
+                        match self.quiesce.as_ref().map(starved) {
+                            None => self.wait(false, Some(pause)),
+                            Some(Next::Look(at)) => {
+                                self.wait(false, Some(at.saturating_duration_since(now())));
+                            }
+                            Some(Next::Close) => self.close(),
+                        }
                     }
                     Failure::Listener => return Some(Err(error)),
                 },
@@ -233,5 +250,61 @@ impl<L: fmt::Debug> fmt::Debug for Incoming<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listener = self.listener.as_ref().map(|(listener, _)| listener);
         f.debug_struct("Incoming").field("listener", &listener).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use super::*;
+    use crate::phase::Phase;
+    use crate::socket::ListenerInfo;
+
+    /// A listener of a process that has used up its descriptors.
+    struct Starved(TcpListener);
+
+    impl AsFd for Starved {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    impl AsRawFd for Starved {
+        fn as_raw_fd(&self) -> i32 {
+            self.0.as_raw_fd()
+        }
+    }
+
+    impl sealed::Sealed for Starved {}
+
+    impl Listener for Starved {
+        fn info(&self) -> io::Result<ListenerInfo> {
+            self.0.info()
+        }
+    }
+
+    impl Accept for Starved {
+        type Connection = TcpStream;
+
+        fn take(&self) -> io::Result<TcpStream> {
+            Err(Errno::EMFILE.into())
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_though_nothing_can_be_accepted() {
+        let ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        let listener = ecdysis.listen_tcp(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut incoming = ecdysis.incoming(Starved(listener)).unwrap();
+        ecdysis.watch.set(Phase::Stopping);
+        let began = now();
+        assert!(incoming.next().is_none());
+        assert!(began.elapsed().as_secs() >= 1, "it tried for a while");
+        assert!(ecdysis.counts().accept_resource_errors > 5);
+        drop(ecdysis);
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -137,6 +137,7 @@
 compile_error!("ecdysis needs Linux: pidfds, and descriptors that cross exec");
 
 mod error;
+mod hook;
 mod phase;
 mod accept;
 mod sys;
@@ -146,6 +147,7 @@ mod unix_path;
 mod socket;
 mod environ;
 mod manifest;
+mod listed;
 mod registry;
 mod quiesce;
 mod protocol;
@@ -160,12 +162,14 @@ mod state;
 mod report;
 mod predecessor;
 mod successor;
+mod requests;
 mod upgrade;
 mod takeover;
 pub mod control;
 #[cfg(any(feature = "systemd_notify", feature = "systemd_sockets"))]
 mod systemd;
 mod ecdysis;
+mod settings;
 mod sockets;
 mod incoming;
 #[cfg(feature = "tokio_ecdysis")]

@@ -36,6 +36,10 @@ const VERSION: u16 = 1;
 /// No manifest is larger; more is not believed.
 const MOST: usize = 16 << 20;
 
+/// How many descriptors it may name: the place of each must be a `u16` when the
+/// reader speaks of it.
+const MOST_SOCKETS: usize = 1 << 16;
+
 /// What the predecessor tells.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Manifest {
@@ -46,6 +50,8 @@ pub(crate) struct Manifest {
     /// Older generations that have not ended yet, the oldest first; the writer
     /// is the last.
     pub(crate) ancestors: Vec<Ancestor>,
+    /// Signals that the reader was started with ignored, for its start only.
+    pub(crate) ignored: Vec<i32>,
 }
 
 /// A descriptor that is passed on.
@@ -63,6 +69,17 @@ pub(crate) struct Passed {
     /// Somebody else, who is no generation of ours, has it too (systemd).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) lent: bool,
+    /// It does not block, because the writer's library needs that, not because
+    /// its application does. A reader that blocks may undo it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) nonblocking: bool,
+}
+
+impl Passed {
+    /// A descriptor of which no more is known.
+    pub(crate) fn new(number: i32, key: SocketKey) -> Self {
+        Self { number, key, inode: None, lent: false, nonblocking: false }
+    }
 }
 
 /// A generation before the reader.
@@ -105,6 +122,8 @@ struct Body {
     sockets: Vec<Passed>,
     #[serde(default)]
     ancestors: Vec<Ancestor>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<i32>,
 }
 
 /// The bytes that tell `manifest`.
@@ -118,6 +137,7 @@ pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
         generation: manifest.generation,
         sockets: manifest.sockets.clone(),
         ancestors: manifest.ancestors.clone(),
+        ignored: manifest.ignored.clone(),
     };
     // Integers, strings and lists have a form in JSON: this cannot fail.
     let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -126,6 +146,11 @@ pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
     bytes.extend((body.len() as u64).to_le_bytes());
     bytes.extend(body);
     bytes
+}
+
+/// Whether a reader would take a manifest of so many sockets and bytes.
+pub(crate) fn fits(sockets: usize, length: usize) -> bool {
+    sockets <= MOST_SOCKETS && length <= MOST
 }
 
 /// Reads a manifest from the beginning of `bytes`; `ended` says that no more
@@ -144,15 +169,19 @@ pub(crate) fn decode(bytes: &[u8], ended: bool) -> Result<Decoded, Malformed> {
 
 fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let count = reader.length()?;
+    let too_many = Stop::Malformed("it has more than 65536 sockets");
+    if count > MOST_SOCKETS {
+        return Err(too_many);
+    }
     let mut sockets = Vec::new();
     for _ in 0..count {
         let number = i32::from_le_bytes(reader.array()?);
-        sockets.push(Passed { number, key: decode_key(reader)?, inode: None, lent: false });
+        sockets.push(Passed::new(number, decode_key(reader)?));
     }
     if ended && reader.at == reader.bytes.len() {
         // The published crate does not count generations: all that is known
         // is that there was one before us.
-        let manifest = Manifest { generation: 1, sockets, ancestors: Vec::new() };
+        let manifest = Manifest { generation: 1, sockets, ..Manifest::default() };
         return Ok(Decoded::Whole(manifest, Dialect::Published, reader.at));
     }
     if reader.array()? != MAGIC {
@@ -164,8 +193,11 @@ fn decode_whole(reader: &mut Reader<'_>, ended: bool) -> Result<Decoded, Stop> {
     let length = reader.length()?;
     let body: Body = serde_json::from_slice(reader.take(length)?)
         .map_err(|_| Stop::Malformed("its body is not what version 1 says"))?;
-    let Body { generation, sockets, ancestors } = body;
-    let manifest = Manifest { generation, sockets, ancestors };
+    let Body { generation, sockets, ancestors, ignored } = body;
+    if sockets.len() > MOST_SOCKETS {
+        return Err(too_many);
+    }
+    let manifest = Manifest { generation, sockets, ancestors, ignored };
     Ok(Decoded::Whole(manifest, Dialect::Ours, reader.at))
 }
 

@@ -12,6 +12,8 @@ use std::thread::{self, Thread};
 
 use futures::task::AtomicWaker;
 
+use crate::hook;
+
 /// Where a process stands between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,7 +75,7 @@ impl Phase {
 }
 
 /// Told of every change of phase.
-pub(crate) type Hook = Box<dyn Fn(Phase) + Send + Sync>;
+pub(crate) type Hook = Arc<dyn Fn(Phase) + Send + Sync>;
 
 struct Shared {
     phase: RwLock<Phase>,
@@ -132,8 +134,10 @@ impl Watch {
     fn changed(&self, phase: Phase) {
         tracing::debug!(%phase, "phase");
         self.wake();
-        for hook in &*self.0.hooks.read().unwrap_or_else(PoisonError::into_inner) {
-            hook(phase);
+        // Not held while they are called: one of them may change the phase.
+        let hooks = self.0.hooks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for hook in hooks {
+            hook::call(|| hook(phase));
         }
     }
 

@@ -79,6 +79,12 @@ impl PidFile {
             .map_err(|error| at_path("remove the PID file", &self.path, error))
     }
 
+    /// Whether the file holds `pid`. One that is not there, or cannot be read, holds
+    /// none.
+    pub(crate) fn names(&self, pid: u32) -> bool {
+        self.holds(pid).unwrap_or(false)
+    }
+
     fn holds(&self, pid: u32) -> io::Result<bool> {
         // Without waiting: there may be a named pipe by now.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path)?;
@@ -268,6 +274,7 @@ mod tests {
         file.prepare(123).unwrap().commit().unwrap();
         assert!(!file.remove_if_ours(12).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"123\n");
+        assert!(file.names(123) && !file.names(12));
         assert!(file.remove_if_ours(123).unwrap());
         assert!(names(&directory).is_empty());
         assert!(!file.remove_if_ours(123).unwrap());

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,6 +16,7 @@ use crate::environ::{Binding, Handoff};
 use crate::manifest::{Ancestor, Decoded, Dialect, Malformed, Manifest, Passed, decode};
 use crate::protocol::{Heard, Later, READY, READY_OURS, Word};
 use crate::sys::{child, fd};
+use crate::unix_path::inode_of_bound;
 
 /// What came to us from the process before us.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Inheritance {
     pub(crate) generation: u64,
     pub(crate) sockets: Vec<(Passed, OwnedFd)>,
     pub(crate) ancestors: Vec<Ancestor>,
+    /// Signals that are ignored for our start only.
+    pub(crate) ignored: Vec<i32>,
 }
 
 /// The process before us.
@@ -74,17 +78,22 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         dialect: Dialect::Published,
         unheard: Vec::new(),
     };
-    let Manifest { generation, sockets: passed, ancestors } = predecessor.read_manifest()?;
+    let Manifest { generation, sockets: passed, ancestors, ignored } =
+        predecessor.read_manifest()?;
     let mut sockets = Vec::with_capacity(passed.len());
-    for passed in passed {
+    for mut passed in passed {
         let socket = fd::adopt(passed.number).map_err(|error| {
             let Passed { number, key, .. } = &passed;
             let message = format!("manifest: descriptor {number} ({key:?}): {error}");
             io::Error::new(ErrorKind::InvalidData, message)
         })?;
+        // The published crate does not say which file is a socket's.
+        if let (Dialect::Published, Some(path)) = (predecessor.dialect, passed.key.path()) {
+            passed.inode = inode_of_bound(&socket, path);
+        }
         sockets.push((passed, socket));
     }
-    Ok(Some(Inheritance { predecessor, generation, sockets, ancestors }))
+    Ok(Some(Inheritance { predecessor, generation, sockets, ancestors, ignored }))
 }
 
 /// A way to tell the process before us more, for as long as it listens.
@@ -92,9 +101,10 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
 pub(crate) struct Tell(Weak<OwnedFd>);
 
 impl Tell {
-    /// Tells it, if it still keeps the sockets. One that cannot be told is gone.
-    pub(crate) fn say(&self, later: &[Later]) {
-        let Some(ready) = self.0.upgrade() else { return };
+    /// Tells it, if it still keeps the sockets. One that cannot be told is gone, or
+    /// has let go of them: false.
+    pub(crate) fn say(&self, later: &[Later]) -> bool {
+        let Some(ready) = self.0.upgrade() else { return false };
         let bytes: Vec<u8> = later.iter().flat_map(|later| later.bytes()).collect();
         // A thread of its own, because it must refuse SIGPIPE for good.
         let tell = move || {
@@ -103,10 +113,12 @@ impl Tell {
         };
         let told = thread::Builder::new().name("ecdysis-tell".to_owned()).spawn(tell);
         match told.map(thread::JoinHandle::join) {
+            Ok(Ok(Ok(()))) => return true,
             Err(error) => tracing::warn!(%error, "cannot tell the predecessor"),
             Ok(Ok(Err(error))) => tracing::debug!(%error, "the predecessor is gone"),
-            Ok(Ok(Ok(())) | Err(_)) => {}
+            Ok(Err(_)) => {}
         }
+        false
     }
 }
 
@@ -184,6 +196,23 @@ impl Predecessor {
         }
     }
 
+    /// Lets it go: it has said its last word. Waits, for `most` at the longest,
+    /// until it has emptied what we do not want of its sockets, or has ended.
+    pub(crate) fn part(self, most: Duration) -> io::Result<()> {
+        // It goes when this is closed.
+        let Self { words, ready, alive, .. } = self;
+        drop(ready);
+        let mut polled = vec![PollFd::new(words.as_fd(), PollFlags::empty())];
+        polled.extend(alive.as_ref().map(|alive| PollFd::new(alive.as_fd(), PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        loop {
+            match poll(&mut polled, timeout) {
+                Err(Errno::EINTR) => {}
+                waited => return Ok(waited.map(drop)?),
+            }
+        }
+    }
+
     fn read_manifest(&mut self) -> io::Result<Manifest> {
         let invalid = |Malformed(why): Malformed| {
             io::Error::new(ErrorKind::InvalidData, format!("manifest: {why}"))
@@ -227,7 +256,8 @@ impl Predecessor {
             // kernel's look at the pipe and its look at the process.
             timeout = PollTimeout::ZERO;
         }
-        let mut buffer = [0; 4096];
+        // As much as the pipe holds: a long manifest is looked at after each read.
+        let mut buffer = vec![0; 64 * 1024];
         loop {
             match read(&self.words, &mut buffer) {
                 Ok(0) => return Ok(false),
@@ -239,5 +269,74 @@ impl Predecessor {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::unistd::pipe2;
+
+    use super::*;
+    use crate::manifest::encode;
+    use crate::socket::SocketKey;
+    use crate::unix_path::inode_of;
+
+    /// At a number that no other test has: one is adopted once.
+    fn at(number: i32, fd: impl AsFd) {
+        assert_eq!(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number)), Ok(number));
+    }
+
+    /// Their files were left behind at the end.
+    #[test]
+    fn sockets_of_the_published_crate_have_the_files_they_are_bound_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["bound", "removed", "another", "elsewhere"];
+        let paths = paths.map(|name| directory.path().join(name));
+        let bind = |path| UnixListener::bind(path).unwrap();
+        let sockets = paths.each_ref().map(bind);
+        fs::remove_file(&paths[1]).unwrap();
+        fs::remove_file(&paths[2]).unwrap();
+        fs::write(&paths[2], "").unwrap();
+        let mut passed = Vec::new();
+        for ((number, socket), path) in (992..).zip(&sockets).zip(&paths) {
+            at(number, socket);
+            passed.push(Passed::new(number, SocketKey::Unix { path: Some(path.clone()) }));
+        }
+        // It was asked for by another path than it has.
+        passed[3].key = SocketKey::Unix { path: Some(paths[0].clone()) };
+        let bytes = encode(&Manifest { sockets: passed, ..Manifest::default() });
+        let list = bytes.windows(8).position(|window| window == b"ecdysis\0").unwrap();
+        let ((words, its_end), (_ready, its_ready)) =
+            (pipe2(OFlag::O_CLOEXEC).unwrap(), pipe2(OFlag::O_CLOEXEC).unwrap());
+        write_all(&its_end, &bytes[..list]).unwrap();
+        drop(its_end);
+        at(990, words);
+        at(991, its_ready);
+        let variables = HashMap::from([
+            ("ECDYSIS_RUST_UPGRADE", "yes"),
+            ("ECDYSIS_RUST_PIPE_FDS", "990"),
+            ("ECDYSIS_RUST_PIPE_READY", "991"),
+        ]);
+        let found = find(|name| variables.get(name).map(OsString::from)).unwrap().unwrap();
+        let inodes: Vec<_> = found.sockets.iter().map(|(passed, _)| passed.inode).collect();
+        assert_eq!(inodes, [Some(inode_of(&paths[0]).unwrap()), None, None, None]);
+    }
+
+    #[test]
+    fn who_tells_a_predecessor_knows_whether_it_can_hear() {
+        let (its, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let ours = Arc::new(ours);
+        let tell = Tell(Arc::downgrade(&ours));
+        assert!(tell.say(&[Later::Stopping]));
+        drop(its);
+        assert!(!tell.say(&[Later::Stopping]));
+        drop(ours);
+        assert!(!tell.say(&[Later::Stopping]));
+        assert!(!Tell::default().say(&[Later::Stopping]));
     }
 }

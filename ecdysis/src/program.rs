@@ -65,7 +65,9 @@ impl Program {
 
     /// Starts it with this signal ignored, until it installs a handler: one that
     /// is sent to the whole process group, or too early, does not kill it. (With
-    /// Tokio, this is done for every signal that triggers something.)
+    /// Tokio, this is done for every signal that triggers something.) When it is
+    /// settled and has made nothing of the signal, the signal has its default
+    /// effect.
     pub fn ignoring(&mut self, signal: i32) -> &mut Self {
         self.ignored.push(signal);
         self

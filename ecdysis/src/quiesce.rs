@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::registry::Listed;
+use crate::listed::Listed;
 use crate::socket::SocketKey;
 use crate::sys::quiesce::{allow_handshakes, queued, refuse_handshakes, shrink_backlog};
 
@@ -50,7 +50,7 @@ impl Quiesce {
         let mut quiet = QUIET;
         let mut kept_away = false;
         let shut = !listed.is_steered_past();
-        if listed.lent || !listed.key.listens() {
+        if listed.lent() || !listed.key.listens() {
             // Whoever lent it to us will go on with it, queue and all.
             quiet = Duration::ZERO;
         } else if shut {
@@ -63,6 +63,16 @@ impl Quiesce {
     /// Something was accepted.
     pub(crate) fn accepted(&mut self) {
         self.quiet_since = None;
+    }
+
+    /// There may be something, and it cannot be accepted for want of resources:
+    /// those are in use by connections that are told to finish only when this is
+    /// over, so here the deadline holds, whatever is left.
+    pub(crate) fn starved(&self, now: Instant, pause: Duration) -> Next {
+        if now < self.deadline {
+            return Next::Look((now + pause).min(self.deadline));
+        }
+        Next::Close
     }
 
     /// There was nothing to accept.
@@ -79,7 +89,7 @@ impl Quiesce {
         }
         // The loop may not have been told yet of what has just come. It does not
         // come without end, as the door is shut, so this needs no deadline.
-        let tcp = is_tcp(&self.listed) && !self.listed.lent;
+        let tcp = is_tcp(&self.listed) && !self.listed.lent();
         let left = if tcp { queued(self.listed.as_fd()).unwrap_or(0) } else { 0 };
         if left > 0 && (self.kept_away || now < self.deadline) {
             self.quiet_since = Some(now);

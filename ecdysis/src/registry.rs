@@ -4,153 +4,18 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::listed::{Listed, Steering, Tenure};
 use crate::manifest::Passed;
 use crate::socket::{SocketKey, same_socket};
-use crate::sys::{fd, quiesce};
-use crate::unix_path::{Inode, unlink_if};
+use crate::sys::quiesce;
+use crate::unix_path::Inode;
 
-/// Whose the sockets are, as this process sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tenure {
-    /// Ours. The first: where there is no predecessor, it is so from the start.
-    Ours,
-    /// The predecessor's: it serves.
-    Predecessor,
-    /// Ours, but the predecessor may have to take them back.
-    Probation,
-    /// The successor's.
-    Successor,
-}
-
-/// How a process waits for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// In accept(2) itself.
-    Blocking,
-    /// In poll(2) or the like.
-    NonBlocking,
-}
-
-/// A socket of ours. It is shared, not duplicated, so that passing it on needs
-/// no descriptor that we may not have.
-pub(crate) struct Listed {
-    pub(crate) key: SocketKey,
-    pub(crate) fd: OwnedFd,
-    /// The file that binding it has made.
-    inode: Option<Inode>,
-    /// Somebody who is no generation of ours has it too, and means to keep it.
-    pub(crate) lent: bool,
-    /// It came from the predecessor.
-    inherited: bool,
-    /// How this process accepts from it, if it has decided.
-    manner: AtomicU8,
-    /// The successor does not want it.
-    unwanted: AtomicBool,
-    tenure: Arc<AtomicU8>,
-    /// Keeps new connections away while it is emptied; the last socket of its
-    /// group to be closed lets them go where they like again.
-    steering: Mutex<Option<Arc<Steering>>>,
-}
-
-impl Listed {
-    /// Whether the successor has told us that it does not want it. It is ours
-    /// to the end, then.
-    pub(crate) fn unwanted(&self) -> bool {
-        self.unwanted.load(Ordering::Relaxed)
-    }
-
-    /// Whether new connections are led past it already.
-    pub(crate) fn is_steered_past(&self) -> bool {
-        self.steering.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Decides how this process accepts from it. The flag is shared with every
-    /// process that has the socket, so one that blocks gets its way only when the
-    /// predecessor accepts no more; one that does not must have it at once.
-    pub(crate) fn decide(&self, manner: Manner) -> io::Result<()> {
-        self.manner.store(manner as u8, Ordering::Relaxed);
-        if manner == Manner::NonBlocking || tenure(&self.tenure) != Tenure::Predecessor {
-            fd::set_nonblocking(self, manner == Manner::NonBlocking)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the file that it is bound to, if that is still its file and
-    /// nobody serves on it after us.
-    pub(crate) fn unlink(&self) {
-        let ours = match tenure(&self.tenure) {
-            Tenure::Predecessor | Tenure::Probation => !self.inherited,
-            Tenure::Ours => true,
-            Tenure::Successor => self.unwanted(),
-        };
-        if let (true, Some(path), Some(inode)) = (ours && !self.lent, self.path(), self.inode)
-            && let Err(error) = unlink_if(path, inode)
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
-        }
-    }
-
-    fn path(&self) -> Option<&PathBuf> {
-        match &self.key {
-            SocketKey::Unix { path }
-            | SocketKey::UnixSeqpacket { path }
-            | SocketKey::UnixDatagram { path } => path.as_ref(),
-            SocketKey::Tcp { .. }
-            | SocketKey::Udp { .. }
-            | SocketKey::UnixAbstract { .. }
-            | SocketKey::UnixSeqpacketAbstract { .. }
-            | SocketKey::UnixDatagramPair { .. }
-            | SocketKey::Named { .. }
-            | SocketKey::State
-            | SocketKey::Foreign(_) => None,
-        }
-    }
-
-    /// As a manifest has it, at this number in the reader.
-    pub(crate) fn passed_as(&self, number: i32) -> Passed {
-        Passed { number, key: self.key.clone(), inode: self.inode, lent: self.lent }
-    }
-}
-
-impl AsFd for Listed {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.unlink();
-    }
-}
-
-impl fmt::Debug for Listed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listed")
-            .field("key", &self.key)
-            .field("fd", &self.fd)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Leads new connections of an `SO_REUSEPORT` group to its first members.
-#[derive(Debug)]
-struct Steering(Arc<Listed>);
-
-impl Drop for Steering {
-    fn drop(&mut self) {
-        if let Err(error) = quiesce::stop_steering(&*self.0) {
-            tracing::warn!(%error, "cannot spread connections over the whole group again");
-        }
-    }
-}
-
-/// Told that this process wants the socket in this place of its manifest.
-type Tell = Box<dyn Fn(u16) + Send>;
+/// Told that this process wants the socket in this place of its manifest. Whether
+/// the predecessor can still be told.
+type Tell = Box<dyn Fn(u16) -> bool + Send>;
 
 #[derive(Default)]
 struct Sockets {
@@ -186,17 +51,7 @@ impl Registry {
     }
 
     fn listed(&self, passed: Passed, fd: OwnedFd, inherited: bool) -> Arc<Listed> {
-        Arc::new(Listed {
-            key: passed.key,
-            fd,
-            inode: passed.inode,
-            lent: passed.lent,
-            inherited,
-            manner: AtomicU8::new(u8::MAX),
-            unwanted: AtomicBool::new(false),
-            tenure: Arc::clone(&self.tenure),
-            steering: Mutex::default(),
-        })
+        Arc::new(Listed::new(passed, fd, inherited, Arc::clone(&self.tenure)))
     }
 
     /// Says whose the sockets are from now on.
@@ -216,11 +71,23 @@ impl Registry {
         };
         let fd = sockets.inherited[at].1.fd.try_clone()?;
         let (place, listed) = sockets.inherited.remove(at);
-        if let Some(tell) = &sockets.tell {
-            tell(place);
+        if let Some(tell) = &sockets.tell
+            && !tell(place)
+        {
+            // It has let go, and empties and closes what nobody wanted, or has:
+            // the socket hears nobody any more. So it is as if we had come a moment
+            // later, when what is not claimed is closed here, too.
+            tracing::info!(?key, "too late for an inherited socket, which nobody had asked for");
+            return Ok(None);
         }
         sockets.active.push(Arc::clone(&listed));
-        Ok(Some((fd, Registration { registry: self.clone(), listed, kept: false })))
+        Ok(Some((fd, self.used(listed))))
+    }
+
+    /// With the lock held, or before anybody else can know of the socket.
+    fn used(&self, listed: Arc<Listed>) -> Registration {
+        listed.users.fetch_add(1, Ordering::Relaxed);
+        Registration { registry: self.clone(), listed, kept: false }
     }
 
     /// Takes an inherited descriptor out for good: it is not passed on again.
@@ -242,23 +109,25 @@ impl Registry {
         lent: bool,
     ) -> io::Result<Registration> {
         let fd = socket.as_fd().try_clone_to_owned()?;
-        let listed = self.listed(Passed { number: 0, key, inode, lent }, fd, false);
-        self.lock().active.push(Arc::clone(&listed));
-        Ok(Registration { registry: self.clone(), listed, kept: false })
+        let listed = self.listed(Passed { inode, lent, ..Passed::new(0, key) }, fd, false);
+        let registration = self.used(listed);
+        self.lock().active.push(Arc::clone(&registration.listed));
+        Ok(registration)
     }
 
-    /// Sets the flags as this process needs them, whoever has changed them.
+    /// Sets the flags as this process needs them, now that it is its turn.
     pub(crate) fn assert_flags(&self) {
         for listed in &self.lock().active {
-            let manner = listed.manner.load(Ordering::Relaxed);
-            let decided = [Manner::Blocking, Manner::NonBlocking];
-            let Some(manner) = decided.into_iter().find(|known| *known as u8 == manner) else {
-                continue;
-            };
-            if let Err(error) = listed.decide(manner) {
+            if let Some(Err(error)) = listed.manner().map(|manner| listed.decide(manner)) {
                 tracing::warn!(key = ?listed.key, %error, "cannot set O_NONBLOCK");
             }
         }
+    }
+
+    /// This process serves again: what was passed on is as it was before.
+    pub(crate) fn take_back(&self) {
+        let passed = std::mem::take(&mut self.lock().passed);
+        passed.iter().for_each(|listed| listed.take_back());
     }
 
     /// The registration of the application's socket, to be dropped with it.
@@ -266,7 +135,7 @@ impl Registry {
         for listed in &self.lock().active {
             if same_socket(listed.as_fd(), socket)? {
                 let listed = Arc::clone(listed);
-                return Ok(Some(Registration { registry: self.clone(), listed, kept: false }));
+                return Ok(Some(self.used(listed)));
             }
         }
         Ok(None)
@@ -290,7 +159,8 @@ impl Registry {
         let mut sockets = self.lock();
         let passed = sockets.active.clone();
         for listed in &passed {
-            listed.unwanted.store(false, Ordering::Relaxed);
+            listed.set_unwanted(false);
+            listed.leave();
         }
         sockets.passed.clone_from(&passed);
         passed
@@ -299,14 +169,14 @@ impl Registry {
     /// The successor has told us whether it wants what is in this place.
     pub(crate) fn mark(&self, place: u16, wanted: bool) {
         if let Some(listed) = self.lock().passed.get(usize::from(place)) {
-            listed.unwanted.store(!wanted, Ordering::Relaxed);
+            listed.set_unwanted(!wanted);
         }
     }
 
     /// The places of what was inherited and not claimed. It can be claimed until
     /// [`Self::close_unclaimed`]; `tell` hears of it then. Sockets of unknown
     /// kinds are kept, for a later generation that may know them.
-    pub(crate) fn disclaim(&self, tell: impl Fn(u16) + Send + 'static) -> Vec<u16> {
+    pub(crate) fn disclaim(&self, tell: impl Fn(u16) -> bool + Send + 'static) -> Vec<u16> {
         let mut sockets = self.lock();
         let (foreign, unclaimed): (Vec<_>, Vec<_>) = std::mem::take(&mut sockets.inherited)
             .into_iter()
@@ -315,6 +185,11 @@ impl Registry {
         sockets.inherited = unclaimed;
         sockets.tell = Some(Box::new(tell));
         sockets.inherited.iter().map(|(place, _)| *place).collect()
+    }
+
+    /// Whether there is anything that can still be claimed.
+    pub(crate) fn has_unclaimed(&self) -> bool {
+        !self.lock().inherited.is_empty()
     }
 
     /// Closes what is still not claimed.
@@ -329,11 +204,11 @@ impl Registry {
     /// Before a socket is bound that joins a group of inherited ones: until
     /// this process accepts, the group must not lead connections to it.
     pub(crate) fn before_joining(&self, key: &SocketKey) -> io::Result<()> {
-        if tenure(&self.tenure) != Tenure::Predecessor {
+        if Tenure::of(&self.tenure) != Tenure::Predecessor {
             return Ok(());
         }
         let mut sockets = self.lock();
-        if sockets.growing.iter().any(|steering| steering.0.key == *key) {
+        if sockets.growing.iter().any(|steering| steering.member.key == *key) {
             return Ok(());
         }
         let active = sockets.active.iter().filter(|listed| listed.key == *key && listed.inherited);
@@ -342,15 +217,17 @@ impl Registry {
             && quiesce::is_reuseport(member)?
         {
             quiesce::steer_to_first(member, u32::try_from(group.len()).unwrap_or(u32::MAX))?;
-            sockets.growing.push(Steering(Arc::clone(member)));
+            sockets.growing.push(Steering { member: Arc::clone(member), _emptied: None });
         }
         Ok(())
     }
 
     /// Lets go of everything: the successor has it now, or nobody will. Where a
     /// group shrinks, new connections are led to the members that stay, while
-    /// the others are emptied by those who still hold them.
-    pub(crate) fn clear(&self) {
+    /// the others are emptied by those who still hold them. `emptied` is closed
+    /// when that is done.
+    pub(crate) fn clear(&self, emptied: Option<OwnedFd>) {
+        let emptied = emptied.map(Arc::new);
         let (active, _inherited) = {
             let mut sockets = self.lock();
             sockets.tell = None;
@@ -361,10 +238,9 @@ impl Registry {
             active.iter().partition(|listed| listed.unwanted());
         let mut steered: Vec<Arc<Steering>> = Vec::new();
         for listed in unwanted {
-            let known = steered.iter().find(|steering| steering.0.key == listed.key).cloned();
-            if let Some(steering) = known.or_else(|| steer(&listed.key, &staying)) {
-                *listed.steering.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::clone(&steering));
+            let known = steered.iter().find(|steering| steering.member.key == listed.key).cloned();
+            if let Some(steering) = known.or_else(|| steer(&listed.key, &staying, &emptied)) {
+                listed.steer_past(Arc::clone(&steering));
                 steered.push(steering);
             }
         }
@@ -383,12 +259,19 @@ impl fmt::Debug for Registry {
 
 /// Leads new connections to those members of a group that stay, if there is a
 /// group and some stay.
-fn steer(key: &SocketKey, staying: &[&Arc<Listed>]) -> Option<Arc<Steering>> {
+fn steer(
+    key: &SocketKey,
+    staying: &[&Arc<Listed>],
+    emptied: &Option<Arc<OwnedFd>>,
+) -> Option<Arc<Steering>> {
     let group: Vec<_> = staying.iter().filter(|listed| listed.key == *key).collect();
     let member = group.first()?;
     let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
     match quiesce::steer_to_first(member.as_fd(), count) {
-        Ok(()) => Some(Arc::new(Steering(Arc::clone(member)))),
+        Ok(()) => {
+            let steering = Steering { member: Arc::clone(member), _emptied: emptied.clone() };
+            Some(Arc::new(steering))
+        }
         Err(error) => {
             tracing::warn!(%error, ?key, "cannot lead connections to the sockets that stay");
             None
@@ -396,16 +279,9 @@ fn steer(key: &SocketKey, staying: &[&Arc<Listed>]) -> Option<Arc<Steering>> {
     }
 }
 
-fn tenure(shared: &AtomicU8) -> Tenure {
-    let whose = shared.load(Ordering::Relaxed);
-    [Tenure::Predecessor, Tenure::Probation, Tenure::Successor]
-        .into_iter()
-        .find(|tenure| *tenure as u8 == whose)
-        .unwrap_or(Tenure::Ours)
-}
-
 /// Keeps a socket registered. Dropped with the socket, so that a listener the
-/// application lets go of is closed for good, and not kept half alive by us.
+/// application lets go of is closed for good, and not kept half alive by us. Where
+/// several accept from clones of one listener, the last of them counts.
 #[derive(Debug)]
 pub(crate) struct Registration {
     registry: Registry,
@@ -416,24 +292,35 @@ pub(crate) struct Registration {
 impl Registration {
     /// Keeps it registered for as long as the registry has anything.
     pub(crate) fn keep(mut self) {
+        self.listed.users.fetch_sub(1, Ordering::Relaxed);
         self.kept = true;
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if !self.kept {
-            self.registry.lock().active.retain(|listed| !Arc::ptr_eq(listed, &self.listed));
+        if self.kept {
+            return;
+        }
+        // Under the lock, so that nobody becomes a user of what is unregistered.
+        let mut sockets = self.registry.lock();
+        if self.listed.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            sockets.active.retain(|listed| !Arc::ptr_eq(listed, &self.listed));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::Read as _;
+    use std::net::{SocketAddr, TcpListener};
     use std::sync::mpsc;
 
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
+    use crate::listed::Manner;
+    use crate::sys::fd;
 
     fn listener() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").unwrap()
@@ -444,10 +331,10 @@ mod tests {
     }
 
     fn passed(key: SocketKey, socket: TcpListener) -> (Passed, OwnedFd) {
-        (Passed { number: 9, key, inode: None, lent: false }, socket.into())
+        (Passed::new(9, key), socket.into())
     }
 
-    fn refused(address: std::net::SocketAddr) {
+    fn refused(address: SocketAddr) {
         crate::sys::spawn::no_copy_is_left();
         let error = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -471,11 +358,25 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let registration = registry.enter(key(0), &socket, None, false).unwrap();
         assert_eq!(registry.export().len(), 1);
-        registry.clear();
+        registry.clear(None);
         registry.lock().active.push(Arc::clone(&registration.listed));
         drop((socket, registration));
         assert!(registry.export().is_empty());
         refused(address);
+    }
+
+    /// The first loop that ended took the socket from the next generation.
+    #[test]
+    fn a_listener_is_registered_until_the_last_who_accepts_from_it_has_ended() {
+        let registry = Registry::default();
+        let socket = listener();
+        registry.enter(key(0), &socket, None, false).unwrap().keep();
+        let loops = [(); 3].map(|()| registry.registration(socket.as_fd()).unwrap().unwrap());
+        for (ended, registration) in loops.into_iter().enumerate() {
+            assert_eq!(registry.export().len(), 1, "{ended} have ended");
+            drop(registration);
+        }
+        assert!(registry.export().is_empty());
     }
 
     #[test]
@@ -498,7 +399,7 @@ mod tests {
             passed(foreign.clone(), listener()),
             passed(key(1), listener()),
         ]);
-        registry.disclaim(|_| {});
+        registry.disclaim(|_| true);
         registry.close_unclaimed();
         let keys: Vec<_> = registry.export().iter().map(|listed| listed.key.clone()).collect();
         assert_eq!(keys, [foreign]);
@@ -511,12 +412,24 @@ mod tests {
         );
         let _claimed = registry.claim(&key(1)).unwrap().unwrap();
         let (said, heard) = mpsc::channel();
-        let unclaimed = registry.disclaim(move |place| said.send(place).unwrap());
+        let unclaimed = registry.disclaim(move |place| said.send(place).is_ok());
         assert_eq!(unclaimed, [1, 2]);
         let _late = registry.claim(&key(3)).unwrap().unwrap();
         registry.close_unclaimed();
         assert!(registry.claim(&key(2)).unwrap().is_none());
         assert_eq!(heard.iter().collect::<Vec<_>>(), [2]);
+    }
+
+    /// It was handed out though the predecessor had made it deaf: nobody could
+    /// connect, and nobody was told.
+    #[test]
+    fn what_the_predecessor_has_let_go_of_is_not_handed_out_and_not_kept() {
+        let socket = listener();
+        let address = socket.local_addr().unwrap();
+        let registry = Registry::inheriting(vec![passed(key(1), socket)]);
+        registry.disclaim(|_| false);
+        assert!(registry.claim(&key(1)).unwrap().is_none());
+        refused(address);
     }
 
     #[test]
@@ -534,6 +447,103 @@ mod tests {
         // Another upgrade, another successor.
         registry.export();
         assert!(!other.listed.unwanted());
+    }
+
+    /// It was taken for one that nobody wants, at a stop long after.
+    #[test]
+    fn what_a_successor_that_failed_did_not_want_is_wanted_again() {
+        let registry = Registry::default();
+        let socket = listener();
+        let ours = registry.enter(key(1), &socket, None, false).unwrap();
+        registry.export();
+        registry.mark(0, false);
+        registry.take_back();
+        assert!(!ours.listed.unwanted());
+        // Nor does anything count that is heard of it later.
+        registry.mark(0, false);
+        assert!(!ours.listed.unwanted());
+    }
+
+    fn nonblocking(socket: impl AsFd) -> bool {
+        fd::is_nonblocking(socket).unwrap()
+    }
+
+    /// What the application had set was cleared: when the listener was made, when
+    /// it was the successor's turn, and when a successor had failed.
+    #[test]
+    fn a_listener_that_the_application_polls_itself_stays_as_it_is() {
+        for mine in [true, false] {
+            let registry = Registry::default();
+            let socket = listener();
+            socket.set_nonblocking(mine).unwrap();
+            let ours = registry.enter(key(1), &socket, None, false).unwrap();
+            ours.listed.decide(Manner::Blocking).unwrap();
+            assert_eq!(nonblocking(&socket), mine);
+            let passed = registry.export()[0].passed_as(9);
+            // The successor takes it over in its own manner, serves, and fails.
+            let its = vec![(passed, socket.try_clone().unwrap().into())];
+            let successor = Registry::inheriting(its);
+            let (_fd, its) = successor.claim(&key(1)).unwrap().unwrap();
+            its.listed.decide(Manner::Blocking).unwrap();
+            successor.set_tenure(Tenure::Probation);
+            successor.assert_flags();
+            assert_eq!(nonblocking(&socket), mine);
+            its.listed.decide(Manner::NonBlocking).unwrap();
+            assert!(nonblocking(&socket));
+            registry.take_back();
+            assert_eq!(nonblocking(&socket), mine);
+            // Once: what the application does later is not undone.
+            socket.set_nonblocking(!mine).unwrap();
+            registry.take_back();
+            assert_eq!(nonblocking(&socket), !mine);
+        }
+    }
+
+    #[test]
+    fn a_listener_blocks_again_in_a_successor_only_if_the_library_had_changed_it() {
+        let registry = Registry::default();
+        let socket = listener();
+        let ours = registry.enter(key(1), &socket, None, false).unwrap();
+        ours.listed.decide(Manner::NonBlocking).unwrap();
+        let passed = registry.export()[0].passed_as(9);
+        let its = vec![(passed, socket.try_clone().unwrap().into())];
+        let successor = Registry::inheriting(its);
+        let (_fd, its) = successor.claim(&key(1)).unwrap().unwrap();
+        its.listed.decide(Manner::Blocking).unwrap();
+        assert!(nonblocking(&socket), "its predecessor serves");
+        successor.set_tenure(Tenure::Probation);
+        successor.assert_flags();
+        assert!(!nonblocking(&socket));
+        assert!(!its.listed.passed_as(9).nonblocking);
+        registry.take_back();
+        assert!(nonblocking(&socket), "and serves again");
+    }
+
+    #[test]
+    fn a_successor_hears_when_what_it_does_not_want_of_a_group_is_emptied() {
+        let member = |address: SocketAddr| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_port(true).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket.listen(1).unwrap();
+            socket
+        };
+        let first = member(([127, 0, 0, 1], 0).into());
+        let second = member(first.local_addr().unwrap().as_socket().unwrap());
+        let (mut hears, tells) = io::pipe().unwrap();
+        let registry = Registry::default();
+        let stays = registry.enter(key(0), &first, None, false).unwrap();
+        let goes = registry.enter(key(0), &second, None, false).unwrap();
+        registry.export();
+        registry.mark(1, false);
+        registry.clear(Some(tells.into()));
+        drop(stays);
+        fd::set_nonblocking(&hears, true).unwrap();
+        let heard = hears.read(&mut [0]).unwrap_err();
+        assert_eq!(heard.kind(), io::ErrorKind::WouldBlock, "it is being emptied");
+        fd::set_nonblocking(&hears, false).unwrap();
+        drop(goes);
+        assert_eq!(hears.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
@@ -555,8 +565,7 @@ mod tests {
         ] {
             let (socket, inode) = bound();
             let registry = if inherited {
-                let (key, inode) = (key.clone(), Some(inode));
-                let passed = Passed { number: 9, key, inode, lent: false };
+                let passed = Passed { inode: Some(inode), ..Passed::new(9, key.clone()) };
                 Registry::inheriting(vec![(passed, socket.into())])
             } else {
                 let registry = Registry::default();
@@ -564,7 +573,7 @@ mod tests {
                 registry
             };
             registry.set_tenure(tenure);
-            registry.clear();
+            registry.clear(None);
             assert_eq!(!path.exists(), removed, "{tenure:?}, inherited: {inherited}");
             let _ = std::fs::remove_file(&path);
         }

@@ -3,10 +3,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,23 @@ impl SocketKey {
     /// The key of a UDP socket.
     pub(crate) fn udp(address: SocketAddr) -> Self {
         Self::Udp { address: comparable(address) }
+    }
+
+    /// The path that it is bound to.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix { path } | Self::UnixSeqpacket { path } | Self::UnixDatagram { path } => {
+                path.as_deref()
+            }
+            Self::Tcp { .. }
+            | Self::Udp { .. }
+            | Self::UnixAbstract { .. }
+            | Self::UnixSeqpacketAbstract { .. }
+            | Self::UnixDatagramPair { .. }
+            | Self::Named { .. }
+            | Self::State
+            | Self::Foreign(_) => None,
+        }
     }
 
     /// Whether there may be a queue of connections that closing it would reset.
@@ -131,14 +148,10 @@ impl ListenerInfo {
     }
 }
 
-mod sealed {
-    #[expect(unnameable_types, reason = "that is how a trait is sealed")]
-    pub trait Sealed {}
-}
-
 /// A socket that can be handed from generation to generation. Implemented for
-/// the sockets that this library makes.
-pub trait Listener: AsRawFd + AsFd + sealed::Sealed {
+/// the sockets that this library makes; an application may implement it for what
+/// it wraps around one of them.
+pub trait Listener: AsRawFd {
     /// What it is, by the address that the kernel gave it (getsockname(2)).
     ///
     /// # Errors
@@ -148,7 +161,6 @@ pub trait Listener: AsRawFd + AsFd + sealed::Sealed {
 
 macro_rules! listener {
     ($($socket:ty => |$this:ident| $key:expr),+ $(,)?) => {$(
-        impl sealed::Sealed for $socket {}
         impl Listener for $socket {
             fn info(&self) -> io::Result<ListenerInfo> {
                 let $this = self;
@@ -189,6 +201,8 @@ pub(crate) fn same_socket(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Res
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]

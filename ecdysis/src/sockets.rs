@@ -10,8 +10,9 @@ use std::path::Path;
 use socket2::{Domain, Socket, Type};
 
 use crate::ecdysis::Ecdysis;
-use crate::registry::{Manner, Registration};
-use crate::socket::{Listener, SocketKey};
+use crate::listed::Manner;
+use crate::registry::Registration;
+use crate::socket::SocketKey;
 use crate::unix_path::{Inode, Kind, UnixOptions, bind, bind_abstract};
 
 /// What `listen_tcp` asks for; the kernel cuts it to `net.core.somaxconn`. At
@@ -25,6 +26,12 @@ const BACKLOG: i32 = 4096;
 /// are taken over one after the other, in the order in which they were made;
 /// those that this process does not ask for are emptied and closed by the
 /// predecessor, and those that it adds attract no connection before it accepts.
+///
+/// New ones block, unless `build` has it otherwise. One that is taken over is as
+/// the predecessor's application has left it; what the library itself had made
+/// non-blocking (a stream of Tokio, [`Ecdysis::incoming`]) blocks again when it is
+/// this process's turn. An application that polls such a socket itself therefore
+/// sets `O_NONBLOCK` after [`Ecdysis::ready`].
 ///
 /// What the predecessor has passed on can be asked for until it has let go, also
 /// after [`Ecdysis::ready`]; a socket that was not passed on can be made at any
@@ -170,7 +177,7 @@ impl Ecdysis {
     ///
     /// # Errors
     /// Those of fstat(2).
-    pub fn forget(&self, socket: &impl Listener) -> io::Result<bool> {
+    pub fn forget(&self, socket: &impl AsFd) -> io::Result<bool> {
         self.registry.forget(socket.as_fd())
     }
 

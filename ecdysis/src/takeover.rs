@@ -3,13 +3,32 @@
 
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::listed::Tenure;
+use crate::manifest::Dialect;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::Prepared;
 use crate::predecessor::Predecessor;
 use crate::protocol::{Act, Heard, Joining, Later, Then};
-use crate::registry::{Registry, Tenure};
-use crate::sys::fd;
+use crate::registry::Registry;
+use crate::sys::{fd, signals};
+
+/// For how long at least, from when this process accepts, what was passed on and
+/// not asked for can be asked for yet, whatever the predecessor's probation. It
+/// waits twice as long for our last word on that.
+const LATE: Duration = Duration::from_millis(100);
+
+#[expect(clippy::disallowed_methods, reason = "the face that drives the state machine")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// How long a predecessor may take to empty what its successor does not want. It
+/// has two seconds and a moment for each socket, and empties all at once; only
+/// an application that does not read its streams to the end takes longer.
+const EMPTYING: Duration = Duration::from_secs(3);
 
 /// Whether this process may be upgraded: its predecessor has let go.
 #[derive(Debug, Default)]
@@ -19,6 +38,11 @@ impl Settled {
     pub(crate) fn set(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.1.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_set(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn wait(&self) {
@@ -41,6 +65,10 @@ pub(crate) struct Join {
     /// Places in the manifest.
     unwanted: Vec<u16>,
     predecessor: Predecessor,
+    /// Signals that are ignored until we are settled.
+    ignored: Vec<i32>,
+    /// When it began to accept.
+    accepts: Option<Instant>,
 }
 
 impl Join {
@@ -50,8 +78,10 @@ impl Join {
         watch: Watch,
         pid_file: Option<Prepared>,
         predecessor: Predecessor,
+        ignored: Vec<i32>,
     ) -> Self {
-        let mut join = Self { registry, watch, pid_file, unwanted: Vec::new(), predecessor };
+        let (unwanted, accepts) = (Vec::new(), None);
+        let mut join = Self { registry, watch, pid_file, unwanted, predecessor, ignored, accepts };
         join.unwanted = join.disclaim();
         join
     }
@@ -60,7 +90,10 @@ impl Join {
     /// predecessor hears of that.
     fn disclaim(&self) -> Vec<u16> {
         let tell = self.predecessor.tell();
-        self.registry.disclaim(move |place| tell.say(&[Later::Wants { place, wanted: true }]))
+        // One that runs the published crate has no ear for it, and makes nothing deaf.
+        let published = self.predecessor.dialect() == Dialect::Published;
+        self.registry
+            .disclaim(move |place| published || tell.say(&[Later::Wants { place, wanted: true }]))
     }
 
     /// Returns when this process is settled. No error can stop it: a
@@ -87,8 +120,7 @@ impl Join {
                     }
                     Act::Accept => self.accept(),
                     Act::Settle(then) => {
-                        self.registry.close_unclaimed();
-                        self.registry.set_tenure(Tenure::Ours);
+                        self.settle(then);
                         return then;
                     }
                 }
@@ -97,7 +129,34 @@ impl Join {
         }
     }
 
+    /// Has whoever asks for a socket when he is ready find it.
+    fn wait_for_the_late(&self) {
+        let until = self.accepts.map(|accepts| accepts + LATE);
+        if let (true, Some(until)) = (self.registry.has_unclaimed(), until) {
+            thread::sleep(until.saturating_duration_since(now()));
+        }
+    }
+
+    fn settle(self, then: Then) {
+        self.wait_for_the_late();
+        self.registry.close_unclaimed();
+        self.registry.set_tenure(Tenure::Ours);
+        // An application that handles one of them does by now.
+        signals::let_in(&self.ignored);
+        let stops = matches!(then, Then::Stop | Then::PartialStop);
+        // While the predecessor empties members of a group, new connections are
+        // led past them. A successor of ours that joined the group would lead
+        // them there again.
+        if !self.unwanted.is_empty()
+            && !stops
+            && let Err(error) = self.predecessor.part(EMPTYING)
+        {
+            tracing::warn!(%error, "cannot wait for the predecessor to empty what we do not want");
+        }
+    }
+
     fn accept(&mut self) {
+        self.accepts = Some(now());
         self.registry.set_tenure(Tenure::Probation);
         self.registry.assert_flags();
         commit(self.pid_file.take());

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
@@ -17,12 +17,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchownat};
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
 use crate::error::at_path;
+use crate::sys::mode::change_mode;
 
 /// How many bytes a path or an abstract name may have (unix(7): `sun_path` has
 /// 108, one of them for the null byte).
@@ -56,7 +57,8 @@ impl UnixOptions {
 
     /// The permission bits of the socket file, whatever the umask. To connect
     /// or to send, a process needs the permission to write (unix(7)). At no
-    /// moment do the bits allow more than these.
+    /// moment do the bits allow more than these. Where `/proc` is missing, this
+    /// takes Linux 6.6.
     #[must_use]
     pub fn mode(self, mode: u32) -> Self {
         Self { mode: Some(mode), ..self }
@@ -180,6 +182,15 @@ pub(crate) fn inode_of(path: &Path) -> io::Result<Inode> {
     Ok(Inode::of(&metadata))
 }
 
+/// The inode of the socket file at `path`, if that is what `socket` was bound to,
+/// as far as its own address tells; for a socket of which nobody has said it.
+pub(crate) fn inode_of_bound(socket: impl AsFd, path: &Path) -> Option<Inode> {
+    let address = SockRef::from(&socket).local_addr().ok()?;
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let agree = address.as_pathname() == Some(path) && metadata.file_type().is_socket();
+    agree.then(|| Inode::of(&metadata))
+}
+
 /// Removes the file at `path` if it is still `inode`, and leaves anything else
 /// there alone. Call it while the socket is still open ([`Inode`] says why).
 ///
@@ -249,8 +260,8 @@ fn publish(kind: Kind, fd: &OwnedFd, path: &Path, options: &UnixOptions) -> io::
         own(None, options.gid)?;
     }
     if let Some(mode) = options.mode {
-        fchmodat(AT_FDCWD, path, permissions(mode)?, FchmodatFlags::NoFollowSymlink)
-            .map_err(|errno| at_path("change the mode of", path, errno.into()))?;
+        change_mode(path, permissions(mode)?)
+            .map_err(|error| at_path("change the mode of", path, error))?;
     }
     if options.uid.is_some() {
         own(options.uid, None)?;

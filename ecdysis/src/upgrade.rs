@@ -7,29 +7,28 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
-use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::ancestors;
 use crate::counters::Counters;
 use crate::error::{UpgradeError, UpgradeErrorKind};
+use crate::hook;
+use crate::listed::Tenure;
 use crate::manifest::Ancestor;
 use crate::phase::{Phase, Watch};
 use crate::pidfile::PidFile;
+use crate::predecessor::Tell;
 use crate::program::Program;
-use crate::protocol::{Do, Leaving, Seen, Then, Verdict, Word};
-use crate::registry::{Registry, Tenure};
+use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word};
+use crate::registry::Registry;
 use crate::report::UpgradeReport;
+use crate::requests::Requests;
 use crate::spare::{Spares, used_up};
 use crate::state::{self, StateMaker};
 use crate::successor::{Launch, Successor};
+use crate::sys::child::Kin;
 use crate::sys::fd;
 
 /// What an upgrade needs to know of the process that makes it. Clones share
@@ -47,11 +46,15 @@ pub(crate) struct Course {
     /// Signals that mean something to us, and so must not kill a successor that
     /// has no handlers yet.
     pub(crate) signals: Signals,
+    /// Whose child the successor becomes.
+    pub(crate) kin: Kin,
     pub(crate) state: Option<StateMaker>,
     pub(crate) pid_file: Option<PidFile>,
     pub(crate) spares: Arc<Spares>,
     pub(crate) counters: Counters,
     pub(crate) requests: Arc<Requests>,
+    /// For as long as a predecessor listens.
+    pub(crate) tell: Tell,
     pub(crate) observers: Vec<Observer>,
 }
 
@@ -97,75 +100,15 @@ impl Signals {
         match then {
             Then::Serve => None,
             Then::Upgrade => self.upgrade.first().copied(),
-            Then::Stop => self.stop.first().copied(),
+            Then::Stop => Some(self.ending()),
             Then::PartialStop => self.partial_stop.first().copied(),
         }
     }
 
-    /// What makes a process like ours end its drain.
+    /// What makes a process like ours stop, and end its drain. One that names no
+    /// signal is still ended by the one that ends any service.
     fn ending(&self) -> i32 {
         self.stop.first().copied().unwrap_or(libc::SIGTERM)
-    }
-}
-
-/// What is asked of this process while an upgrade goes on, and the one place in
-/// which an upgrade can go on.
-#[derive(Debug)]
-pub(crate) struct Requests {
-    asked: Mutex<Vec<Seen>>,
-    wake: EventFd,
-    /// Held by the upgrade that is under way.
-    slot: Mutex<()>,
-    attempts: AtomicU64,
-}
-
-impl Requests {
-    pub(crate) fn new() -> io::Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = EventFd::from_value_and_flags(0, flags)?;
-        Ok(Self {
-            asked: Mutex::default(),
-            wake,
-            slot: Mutex::default(),
-            attempts: AtomicU64::new(0),
-        })
-    }
-
-    /// Asks.
-    pub(crate) fn ask(&self, what: Seen) {
-        self.lock().push(what);
-        // It can only fail when the counter is full, and then it is readable.
-        let _ = self.wake.write(1);
-    }
-
-    /// Takes the place of the one upgrade that can go on. If it is taken, the one
-    /// who has it is asked for another upgrade, to be passed on if it completes.
-    fn enter(&self) -> (MutexGuard<'_, ()>, bool) {
-        match self.slot.try_lock() {
-            Ok(slot) => (slot, false),
-            Err(TryLockError::Poisoned(slot)) => (slot.into_inner(), false),
-            Err(TryLockError::WouldBlock) => {
-                self.ask(Seen::AskedUpgrade);
-                (self.slot.lock().unwrap_or_else(PoisonError::into_inner), true)
-            }
-        }
-    }
-
-    /// Asks an upgrade that is under way to make way for a stop, and waits until
-    /// none is.
-    pub(crate) fn ask_stop(&self) {
-        self.ask(Seen::AskedStop { partial: false });
-        drop(self.slot.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn take(&self) -> Vec<Seen> {
-        // Emptied before the list is: a request in between wakes once more.
-        let _ = self.wake.read();
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,12 +121,46 @@ fn now() -> Instant {
 /// certain. On failure this process accepts again, and nothing is left of the
 /// successor; on success it drains.
 pub(crate) fn run(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeReport {
-    let (_slot, waited) = course.requests.enter();
-    match course.watch.phase() {
+    let (slot, waited) = course.requests.enter();
+    let report = match course.watch.phase() {
+        _ if course.requests.is_stop_asked() => course.refuse(UpgradeErrorKind::Stopping),
         Phase::Serving => make(course, environment),
         Phase::Draining | Phase::HandingOff if waited => course.refuse(UpgradeErrorKind::PassedOn),
         Phase::Draining | Phase::HandingOff => course.refuse(UpgradeErrorKind::Succeeded),
         Phase::Stopping | Phase::Starting => course.refuse(UpgradeErrorKind::Stopping),
+    };
+    drop(slot);
+    if course.requests.is_stop_asked() {
+        // By a hook of ours, perhaps, which could not wait for its turn.
+        stop_now(course);
+    }
+    report
+}
+
+/// Stops this process. If an upgrade is under way, it makes way, or passes the
+/// stop on. Returns when that is over; in a hook at once.
+pub(crate) fn stop(course: &Course) {
+    course.requests.ask(Seen::AskedStop { partial: false });
+    stop_now(course);
+}
+
+fn stop_now(course: &Course) {
+    // Held until the phase shows it, so that no upgrade begins before.
+    let Some(_slot) = course.requests.enter_to_stop() else { return };
+    if course.watch.advance(Phase::Starting, Phase::Draining) {
+        // The predecessor serves, and will see us end. What we share with it is
+        // left as it is.
+        course.registry.clear(None);
+        return;
+    }
+    match course.watch.phase() {
+        Phase::Draining | Phase::Stopping => {}
+        Phase::Starting | Phase::Serving | Phase::HandingOff => {
+            course.tell.say(&[Later::Stopping]);
+            course.registry.set_tenure(Tenure::Ours);
+            course.registry.clear(None);
+            course.watch.set(Phase::Stopping);
+        }
     }
 }
 
@@ -191,7 +168,7 @@ pub(crate) fn run(course: &Course, environment: Vec<(OsString, OsString)>) -> Up
 fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeReport {
     let asked = now();
     let mut report = UpgradeReport {
-        attempt: course.requests.attempts.fetch_add(1, Ordering::Relaxed) + 1,
+        attempt: course.requests.begin(),
         generation: course.generation + 1,
         predecessor: std::process::id(),
         successor: None,
@@ -200,7 +177,9 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         decided: Duration::ZERO,
         outcome: Ok(()),
     };
-    course.requests.take();
+    if let (1, Some(warning)) = (report.attempt, first_process(report.predecessor)) {
+        tracing::warn!("{warning}");
+    }
     course.counters.upgrade_started();
     course.observe(Stage::Begun);
     let mut successor = None;
@@ -221,9 +200,16 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
     course.observe(Stage::Decided(&report));
     match (&report.outcome, successor) {
         (Ok(()), Some(successor)) => {
-            successor.let_go();
+            // Up to here a stop is one of the service.
+            course.pass_on(course.requests.succeed(), &successor);
+            let (said, emptied) = successor.let_go();
+            for said in said {
+                if let Seen::Later(Later::Wants { place, wanted }) = said {
+                    course.registry.mark(place, wanted);
+                }
+            }
             course.registry.set_tenure(Tenure::Successor);
-            course.registry.clear();
+            course.registry.clear(emptied);
             course.watch.set(Phase::Draining);
         }
         (_, failed) => {
@@ -237,6 +223,16 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         }
     }
     report
+}
+
+/// What is wrong with upgrading the process with this number. The kernel ends
+/// every other of a PID namespace with the first (pid_namespaces(7)).
+fn first_process(pid: u32) -> Option<&'static str> {
+    (pid == 1).then_some(
+        "this process is PID 1: when it ends, after it has been succeeded, its container ends, and \
+         the successor with it; start the service from a process that outlives all generations \
+         (see the guide's page on containers)",
+    )
 }
 
 /// Starts the successor; if there are no descriptors left, with those that were
@@ -272,6 +268,7 @@ fn start(
             generation: course.generation + 1,
             ancestors,
             ignored: &ignored,
+            kin: course.kin,
         })
     };
     match launch() {
@@ -287,6 +284,18 @@ fn start(
 }
 
 impl Course {
+    /// One that cannot begin, for want of a thread to make it on. The hooks are
+    /// called here, on the thread that asks.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn cannot_begin(&self, error: std::io::Error) -> UpgradeReport {
+        let report = UpgradeReport::not_started(self.generation, error.into());
+        tracing::error!("{report}");
+        self.counters.upgrade_started();
+        self.count(&report);
+        self.observe(Stage::Decided(&report));
+        report
+    }
+
     /// An upgrade that does not even begin.
     fn refuse(&self, kind: UpgradeErrorKind) -> UpgradeReport {
         let report = UpgradeReport::not_started(self.generation, UpgradeError::new(kind));
@@ -296,9 +305,18 @@ impl Course {
 
     fn observe(&self, stage: Stage<'_>) {
         for observer in &self.observers {
-            // A hook that panics has been reported by the panic hook. It must
-            // not take the successor with it, or leave the gate shut.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer(stage)));
+            hook::call(|| observer(stage));
+        }
+    }
+
+    /// What could not be passed on in words is, as far as it goes, by the signal
+    /// that has asked us for it: the successor is the same service.
+    fn pass_on(&self, then: Option<Then>, successor: &Successor) {
+        let Some(then) = then else { return };
+        match self.signals.asking(then).map(|signal| successor.signal(signal)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::error!(%error, ?then, "cannot pass a request on"),
+            None => tracing::error!(?then, "a request is lost: no signal stands for it"),
         }
     }
 
@@ -314,11 +332,15 @@ impl Course {
 
     /// Nothing has changed, as far as anybody can see.
     fn serve_again(&self, report: &UpgradeReport) {
-        // What the successor has made of the flags that we share with it.
-        self.registry.assert_flags();
+        // What the successor has made of what we share with it.
+        self.registry.take_back();
         // A failing system call of ours may have left the gate shut.
         self.watch.advance(Phase::HandingOff, Phase::Serving);
-        if let (Some(_), Some(pid_file)) = (report.handed_off, &self.pid_file) {
+        // One that runs the published crate writes the file before it says ready.
+        let is_its = |file: &PidFile| {
+            report.handed_off.is_some() || report.successor.is_some_and(|pid| file.names(pid))
+        };
+        if let Some(pid_file) = self.pid_file.as_ref().filter(|file| is_its(file)) {
             let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
             if let Err(error) = written {
                 tracing::error!(%error, "cannot write our pid to the PID file again");
@@ -355,19 +377,34 @@ impl Drive<'_> {
             if let Some(deadline) = self.leaving.deadline() {
                 let most = deadline.saturating_duration_since(now());
                 let most = if seen.is_empty() { most } else { Duration::ZERO };
-                seen.extend(successor.wait(most, requests.wake.as_fd())?);
-                if seen.is_empty() && now() >= deadline {
-                    seen.push(Seen::Deadline);
-                }
+                seen.extend(successor.wait(most, requests.wake())?);
             }
             for seen in seen {
-                for action in self.leaving.handle(now(), seen) {
-                    if let Some(verdict) = self.act(action, successor)? {
-                        return self.conclude(verdict, successor);
-                    }
+                if let Some(verdict) = self.handle(seen, successor)? {
+                    return self.conclude(verdict, successor);
                 }
             }
+            // Whatever was seen: one that talks without end is not waited for
+            // without end. What was seen may have set another deadline.
+            if self.leaving.deadline().is_some_and(|deadline| now() >= deadline)
+                && let Some(verdict) = self.handle(Seen::Deadline, successor)?
+            {
+                return self.conclude(verdict, successor);
+            }
         }
+    }
+
+    fn handle(
+        &mut self,
+        seen: Seen,
+        successor: &mut Successor,
+    ) -> Result<Option<Verdict>, UpgradeError> {
+        for action in self.leaving.handle(now(), seen) {
+            if let Some(verdict) = self.act(action, successor)? {
+                return Ok(Some(verdict));
+            }
+        }
+        Ok(None)
     }
 
     fn act(
@@ -382,7 +419,7 @@ impl Drive<'_> {
                 self.course.observe(Stage::HandedOff);
             }
             Do::AcceptAgain => {
-                self.course.registry.assert_flags();
+                self.course.registry.take_back();
                 self.course.watch.set(Phase::Serving);
             }
             Do::Say(word) => {
@@ -406,7 +443,7 @@ impl Drive<'_> {
         Err(UpgradeError::new(match verdict {
             Verdict::Completed => {
                 self.settling(successor);
-                self.pass_on(successor);
+                self.course.pass_on(self.leaving.owes(), successor);
                 return Ok(());
             }
             Verdict::Exited => UpgradeErrorKind::Exited(status),
@@ -424,15 +461,183 @@ impl Drive<'_> {
             self.course.observe(Stage::Settling { successor: successor.pid() });
         }
     }
+}
 
-    /// What could not be passed on in words is, as far as it goes, by the signal
-    /// that has asked us for it: the successor is the same service.
-    fn pass_on(&self, successor: &Successor) {
-        let Some(then) = self.leaving.owes() else { return };
-        match self.course.signals.asking(then).map(|signal| successor.signal(signal)) {
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::error!(%error, ?then, "cannot pass a request on"),
-            None => tracing::error!(?then, "a request is lost: no signal stands for it"),
+#[cfg(all(test, feature = "tokio_ecdysis"))]
+pub(crate) use tests::Says;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ecdysis::Ecdysis;
+
+    const STOP: Seen = Seen::AskedStop { partial: false };
+
+    /// A successor of the published crate, which says so, to the file that is named
+    /// in its environment, when a signal tells it to stop. (A shell cannot trap
+    /// what it was started to ignore, so another program is asked to undo that.)
+    pub(crate) const SERVES: [&str; 5] = [
+        "--default-signal=TERM",
+        "--default-signal=USR1",
+        "/bin/sh",
+        "-c",
+        "sleep 1000 >&- 2>&- 4>&- & trap 'kill $!; echo stopped >\"$SAYS\"; exit' TERM USR1
+         printf OK >&4; exec 4>&-; wait",
+    ];
+
+    /// A first generation whose successors are shell scripts.
+    fn before(script: &str) -> Ecdysis {
+        let mut ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        ecdysis.program_mut().path("/bin/sh").arguments(["-c", script]);
+        ecdysis.set_probation(Duration::ZERO);
+        ecdysis
+    }
+
+    /// One whose successor can be heard.
+    fn before_one_that_says() -> (Ecdysis, Says) {
+        let mut ecdysis = before("");
+        let says = Says::of(ecdysis.program_mut());
+        (ecdysis, says)
+    }
+
+    /// What a successor says when it is stopped.
+    pub(crate) struct Says(File, TempDir);
+
+    impl Says {
+        pub(crate) fn of(program: &mut Program) -> Self {
+            let directory = TempDir::new().unwrap();
+            let says = directory.path().join("says");
+            mkfifo(&says, Mode::S_IRWXU).unwrap();
+            program.path("/usr/bin/env").arguments(SERVES).variable("SAYS", &says);
+            // For writing as well, so that nobody waits for the other.
+            Self(File::options().read(true).write(true).open(says).unwrap(), directory)
         }
+
+        pub(crate) fn hear(mut self) -> String {
+            let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let heard = poll(&mut polled, PollTimeout::from(60_000_u16)).unwrap();
+            assert_eq!(heard, 1, "nobody was stopped");
+            let mut said = [0; 80];
+            let count = self.0.read(&mut said).unwrap();
+            drop(self.1);
+            String::from_utf8(said[..count].to_vec()).unwrap()
+        }
+    }
+
+    #[test]
+    fn only_the_first_process_of_a_container_is_warned() {
+        assert!(first_process(1).unwrap().contains("outlives all generations"));
+        assert_eq!(first_process(std::process::id()), None);
+    }
+
+    #[test]
+    fn a_stop_in_the_instant_before_an_upgrade_is_not_forgotten() {
+        let ecdysis = before("printf OK >&4; exec 4>&-; exec sleep 1000");
+        let course = ecdysis.course().unwrap();
+        course.requests.ask(STOP);
+        // Past the look at the phase, and at what was asked.
+        let report = make(&course, Vec::new());
+        assert_eq!(report.outcome.unwrap_err().kind(), &UpgradeErrorKind::Stopped);
+        // And before both.
+        let report = run(&course, Vec::new());
+        assert_eq!(report.outcome.unwrap_err().kind(), &UpgradeErrorKind::Stopping);
+        assert_eq!(ecdysis.phase(), Phase::Stopping);
+    }
+
+    #[test]
+    fn a_stop_between_the_verdict_and_the_report_is_passed_on() {
+        let (ecdysis, says) = before_one_that_says();
+        let course = ecdysis.course().unwrap();
+        let requests = Arc::clone(&course.requests);
+        let ask: Observer = Arc::new(move |stage| {
+            if matches!(stage, Stage::Decided(_)) {
+                assert!(requests.ask(STOP));
+            }
+        });
+        let course = Course { observers: vec![ask], ..course };
+        run(&course, vec![]).outcome.unwrap();
+        assert_eq!(ecdysis.phase(), Phase::Draining);
+        assert_eq!(says.hear(), "stopped\n");
+        assert!(!course.requests.ask(STOP), "what comes now is not passed on any more");
+    }
+
+    #[test]
+    fn nothing_begins_before_a_stop_shows_in_the_phase() {
+        let mut ecdysis = before("exit 1");
+        let requests = Arc::clone(ecdysis.requests.as_ref().unwrap());
+        let (tell, told) = mpsc::channel();
+        ecdysis.on_phase(move |phase| {
+            // In a hook this does not wait.
+            tell.send((phase, requests.enter_to_stop().is_none())).unwrap();
+        });
+        ecdysis.quit();
+        assert_eq!(told.recv().unwrap(), (Phase::Stopping, true));
+    }
+
+    #[test]
+    fn a_hook_can_stop_what_calls_it_and_cannot_upgrade_it() {
+        // A failed upgrade: the stop is made here.
+        let (ecdysis, told) = hooked(before("exit 3"));
+        let kind = ecdysis.upgrade().unwrap_err().kind().clone();
+        assert!(matches!(kind, UpgradeErrorKind::Exited(_)), "{kind:?}");
+        assert_eq!(told.recv().unwrap(), UpgradeErrorKind::InHook);
+        assert_eq!(ecdysis.phase(), Phase::Stopping);
+        // One that has completed: it is made there.
+        let (ecdysis, says) = before_one_that_says();
+        let (ecdysis, told) = hooked(ecdysis);
+        ecdysis.upgrade().unwrap();
+        assert_eq!(told.recv().unwrap(), UpgradeErrorKind::InHook);
+        assert_eq!((ecdysis.phase(), &*says.hear()), (Phase::Draining, "stopped\n"));
+    }
+
+    /// One whose hook asks for everything.
+    fn hooked(mut ecdysis: Ecdysis) -> (Arc<Ecdysis>, mpsc::Receiver<UpgradeErrorKind>) {
+        let (tell, told) = mpsc::channel();
+        let itself: Arc<std::sync::OnceLock<std::sync::Weak<Ecdysis>>> = Arc::default();
+        let hook_itself = Arc::clone(&itself);
+        ecdysis.on_upgrade(move |_| {
+            let ecdysis = hook_itself.get().unwrap().upgrade().unwrap();
+            ecdysis.quit();
+            tell.send(ecdysis.upgrade().unwrap_err().kind().clone()).unwrap();
+        });
+        let ecdysis = Arc::new(ecdysis);
+        itself.set(Arc::downgrade(&ecdysis)).unwrap();
+        (ecdysis, told)
+    }
+
+    #[test]
+    fn whoever_waits_for_an_upgrade_is_answered_when_a_stop_comes() {
+        let ecdysis = before("exec sleep 1000");
+        thread::scope(|scope| {
+            let (begin, begun) = mpsc::channel();
+            let begin = std::sync::Mutex::new(begin);
+            let course = ecdysis.course().unwrap();
+            let observer: Observer = Arc::new(move |stage| {
+                if matches!(stage, Stage::Begun) {
+                    begin.lock().unwrap().send(()).unwrap();
+                }
+            });
+            let course = Course { observers: vec![observer], ..course };
+            let one = scope.spawn(move || run(&course, Vec::new()));
+            begun.recv().unwrap();
+            let other = scope.spawn(|| ecdysis.upgrade());
+            ecdysis.quit();
+            let stopped = one.join().unwrap().outcome.unwrap_err();
+            assert_eq!(stopped.kind(), &UpgradeErrorKind::Stopped);
+            let stopping = other.join().unwrap().unwrap_err();
+            assert_eq!(stopping.kind(), &UpgradeErrorKind::Stopping);
+            assert_eq!(ecdysis.phase(), Phase::Stopping);
+        });
     }
 }

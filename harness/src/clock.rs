@@ -7,6 +7,7 @@
 use std::ops::Sub;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the run's epoch.
@@ -54,6 +55,8 @@ pub fn nanos(span: Duration) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,
+    /// The same moment as the kernel's monotonic clock has it.
+    epoch_monotonic: u64,
 }
 
 impl Clock {
@@ -61,7 +64,10 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
     pub fn start() -> Self {
-        Self { epoch: Instant::now() }
+        // The two read the same clock; what lies between them is some nanoseconds.
+        let (epoch, now) = (Instant::now(), clock_gettime(ClockId::CLOCK_MONOTONIC));
+        let epoch_monotonic = now.map(|now| nanos(Duration::from(now))).unwrap_or_default();
+        Self { epoch, epoch_monotonic }
     }
 
     /// The present moment.
@@ -75,6 +81,12 @@ impl Clock {
     #[must_use]
     pub fn instant(&self, stamp: Stamp) -> Instant {
         self.epoch + Duration::from_nanos(stamp.0)
+    }
+
+    /// A moment of the kernel's monotonic clock, in nanoseconds.
+    #[must_use]
+    pub fn at_monotonic(&self, nanos: u64) -> Stamp {
+        Stamp(nanos.saturating_sub(self.epoch_monotonic))
     }
 
     /// Seconds since 1970 on the wall clock, for the head of a report only.

@@ -6,6 +6,10 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+
 use crate::clock::nanos;
 
 /// What three significant digits make of the width of a bucket, as a
@@ -72,6 +76,43 @@ impl Histogram {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
+    }
+
+    /// The distribution as it is drawn: from the shortest on, the share of spans
+    /// (0 to 1) that are not longer than a span, in steps that get finer towards
+    /// the longest.
+    pub fn distribution(&self) -> impl Iterator<Item = (f64, Duration)> {
+        self.counts.iter_quantiles(TICKS_PER_HALF_DISTANCE).map(|step| {
+            let span = Duration::from_nanos(step.value_iterated_to()).min(self.max);
+            (step.quantile_iterated_to(), span)
+        })
+    }
+
+    /// The counts, in nanoseconds, in a form that other programs read: the V2
+    /// encoding of HdrHistogram, deflated, in base 64. The longest span is in it
+    /// to three digits only.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.counts, &mut bytes)
+            .expect("memory takes what is written to it");
+        STANDARD.encode(bytes)
+    }
+
+    /// What was encoded; `max` is the longest span, exactly. `None` if `text` is
+    /// no histogram.
+    #[must_use]
+    pub fn decode(text: &str, max: Duration) -> Option<Self> {
+        let bytes = STANDARD.decode(text).ok()?;
+        let mut counts = Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice()).ok()?;
+        counts.auto(true);
+        Some(Self { counts, max })
+    }
+
+    /// The counts, for writers of other formats.
+    pub(crate) fn counts(&self) -> &hdrhistogram::Histogram<u64> {
+        &self.counts
     }
 
     /// Writes the percentile distribution in the text form that HdrHistogram's
@@ -154,6 +195,22 @@ mod tests {
         assert_eq!((histogram.len(), histogram.max()), (3, long));
         assert!(histogram.quantile(0.3) < Duration::from_millis(2));
         assert!(Histogram::default().is_empty());
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let mut histogram = of((1..=10_000).map(Duration::from_micros));
+        let mut again = Histogram::decode(&histogram.encode(), histogram.max()).unwrap();
+        assert_eq!(hgrm(&again), hgrm(&histogram));
+        assert!(again.distribution().eq(histogram.distribution()));
+        assert_eq!(again.distribution().last(), Some((1.0, histogram.max())));
+        for histogram in [&mut histogram, &mut again] {
+            histogram.record(Duration::from_secs(100));
+        }
+        assert_eq!(again.quantile(1.0), histogram.quantile(1.0));
+        for wrong in ["", "HIST", "!"] {
+            assert!(Histogram::decode(wrong, Duration::ZERO).is_none(), "{wrong}");
+        }
     }
 
     #[test]

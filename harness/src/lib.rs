@@ -5,9 +5,10 @@
 //! The order of the modules below is the layering: each imports only from
 //! those above it. Read top-down, they follow a run from what was asked for
 //! (`cli`, `scenario`), over what happened (`observe`, `subject`, `load`,
-//! `chaos`, `conduct`), to what it means (`verdict`, `report`). Everything
-//! that happened crosses one narrow waist, [`event::Recording`], so a run can
-//! be judged without being run.
+//! `chaos`, `conduct`), to what it means (`verdict`, `report`); `command` has
+//! what puts these together. Everything that happened crosses one narrow waist,
+//! [`event::Recording`], which `store` keeps, so a run can be judged without
+//! being run.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod histogram;
 pub mod event;
 pub mod cli;
 pub mod scenario;
+pub mod store;
 pub mod observe;
 pub mod subject;
 pub mod load;
@@ -25,3 +27,4 @@ pub mod chaos;
 pub mod conduct;
 pub mod verdict;
 pub mod report;
+pub mod command;

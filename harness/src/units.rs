@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Serializer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How a span is written.
 pub const SPAN_FORM: &str =
@@ -192,6 +192,15 @@ impl FromStr for SeedChoice {
     }
 }
 
+impl fmt::Display for SeedChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random => f.write_str("random"),
+            Self::Fixed(seed) => f.write_str(&seed_text(*seed)),
+        }
+    }
+}
+
 /// A seed as it is printed, and as `--seed` reads it back.
 #[must_use]
 pub fn seed_text(seed: u64) -> String {
@@ -206,6 +215,95 @@ pub fn seed_text(seed: u64) -> String {
 /// When the serializer fails.
 pub fn serialize_seed<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&seed_text(*seed))
+}
+
+/// Reads back what [`serialize_seed`] wrote.
+///
+/// # Errors
+///
+/// When it is no such text.
+pub fn deserialize_seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse() {
+        Ok(SeedChoice::Fixed(seed)) => Ok(seed),
+        Ok(SeedChoice::Random) => Err(de::Error::custom("`random` is no seed that was drawn")),
+        Err(error) => Err(de::Error::custom(error)),
+    }
+}
+
+/// How a share of a load is written.
+pub const SHARD_FORM: &str = "a share: which of how many, counted from 1, like \"2/4\"";
+
+/// Which share of a run's load a generator takes, if several run at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Shard {
+    index: u32,
+    of: u32,
+}
+
+impl Shard {
+    /// The only share: all of it.
+    pub const WHOLE: Self = Self { index: 1, of: 1 };
+
+    /// Which one, from 1.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Of how many.
+    #[must_use]
+    pub fn of(self) -> u32 {
+        self.of
+    }
+
+    /// This share of a number of things that cannot be divided. All shares
+    /// together are that number.
+    #[must_use]
+    pub fn share(self, number: u64) -> u64 {
+        let up_to = |index: u32| {
+            // It is at most `number`.
+            let part = u128::from(number) * u128::from(index) / u128::from(self.of);
+            u64::try_from(part).unwrap_or(number)
+        };
+        up_to(self.index) - up_to(self.index - 1)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
+    }
+}
+
+impl FromStr for Shard {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|number: &u32| digits && *number >= 1)
+        };
+        text.split_once('/')
+            .and_then(|(index, of)| Some(Self { index: number(index)?, of: number(of)? }))
+            .filter(|shard| shard.index <= shard.of)
+            .ok_or_else(|| UnitError::new(text, "is not a share", SHARD_FORM))
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = UnitError;
+
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
 }
 
 #[cfg(test)]
@@ -285,6 +383,22 @@ mod tests {
         for text in ["", "5eed", "0x", "0x+5", "0xg", "0x10000000000000000", "Random"] {
             let error = text.parse::<SeedChoice>().unwrap_err().to_string();
             assert!(error.contains("0x5eed"), "{error}");
+        }
+    }
+
+    #[test]
+    fn shares_are_a_whole_together() {
+        for of in [1, 2, 3, 7] {
+            let shards = (1..=of).map(|index| Shard { index, of });
+            for number in [0, 1, 5, u64::MAX] {
+                let sum: u64 = shards.clone().map(|shard| shard.share(number)).sum();
+                assert_eq!(sum, number);
+            }
+            assert!(shards.clone().all(|shard| shard.to_string().parse() == Ok(shard)));
+        }
+        for text in ["", "1", "0/2", "3/2", "1/0", "+1/2", "1/2/3", "a/b"] {
+            let error = text.parse::<Shard>().unwrap_err().to_string();
+            assert!(error.contains("\"2/4\""), "{error}");
         }
     }
 }

@@ -71,10 +71,12 @@ settle = "200ms"
 name = "churn"
 kind = "churn"
 rate = 500
+stall = "10s"
 [coverage]
 connections = 100
 [observer]
 lateness_p99 = "10s"
+lateness_max = "10s"
 hiccup_max = "10s"
 "#
     );

@@ -5,8 +5,9 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
+use harness::observe::counters::Tables;
 use harness::observe::netns::{self, NetnsError};
-use harness::observe::{counters, procfs};
+use harness::observe::procfs;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let before = fs::read_link("/proc/self/ns/net")?;
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The connection that was refused to show that loopback works is all that
     // ever happened here.
-    let counted = counters::read()?;
+    let counted = Tables::read()?.counters();
     assert_eq!(counted.get("Tcp.ActiveOpens"), Some(&1));
     assert_eq!(counted.get("Tcp.PassiveOpens"), Some(&0));
 
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     TcpStream::connect(address)?;
     assert!(procfs::is_listening(address)?);
-    assert_eq!(counters::read()?.get("Tcp.PassiveOpens"), Some(&1));
+    assert_eq!(Tables::read()?.counters().get("Tcp.PassiveOpens"), Some(&1));
 
     // Processes that are started later are inside, and open to inspection.
     let mut child = Command::new("sleep").arg("100").spawn()?;

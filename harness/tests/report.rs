@@ -1,21 +1,32 @@
 //! One small run, made by hand, and what people and programs are told of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::clock::Stamp;
 use harness::event::{
-    Connection, Fate, FaultRecord, Generation, Harm, KernelLedger, Observer, OpKind, Operation,
-    Outcome, Recording, Scope, Served, ServerLedger, Timeline, Upgrade, VERSION,
+    Connection, Fate, FaultRecord, Generation, Harm, KernelLedger, Machine, Observer, OpKind,
+    Operation, Outcome, Recording, Scope, Served, ServerLedger, Timeline, Upgrade, VERSION,
 };
 use harness::exit::Exit;
-use harness::report::{self, Machine, Outputs, Report};
+use harness::report::{self, Outputs, Report};
 use harness::scenario::Plan;
 use harness::scenario::plan::{
     Addressee, By, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
-use harness::verdict::{self, Bounds, Check, Law, Status, Verdict};
+use harness::verdict::{self, Bounds, Check, Law, Seen, Status, Verdict};
+
+#[path = "report/formats.rs"]
+mod formats;
+#[path = "report/html.rs"]
+mod html;
+#[path = "report/real.rs"]
+mod real;
+#[path = "report/schema.rs"]
+mod schema;
 
 const MS: u64 = 1_000_000;
 
@@ -53,11 +64,16 @@ fn plan() -> Plan {
             connections_per_upgrade: 1.0,
             faults: 1,
             tolerated: Vec::new(),
+            faults_delivered: None,
+            ops_in_window: Vec::new(),
         },
         limits: ObserverLimits {
             lateness_p99: Duration::from_millis(5),
             hiccup_max: Duration::from_millis(50),
+            lateness_max: Duration::from_secs(1),
+            shed: 0,
         },
+        gates: Vec::new(),
     }
 }
 
@@ -95,6 +111,8 @@ fn connection(operation: &Operation) -> Connection {
         bytes_out: 10,
         bytes_in: 20,
         reset: false,
+        syn_retransmits: None,
+        retransmits: None,
     }
 }
 
@@ -157,7 +175,7 @@ fn recording() -> Recording {
             evidence: "pid 12 killed by SIGKILL before it answered".to_owned(),
             old_answered: Some(Stamp(610 * MS)),
         }],
-        kernel: KernelLedger { scope: Scope::Private, before: opens(5), after: opens(105) },
+        kernel: KernelLedger::new(Scope::Private, opens(5), opens(105)),
         observer: Observer { intended: vec![100], ..Observer::default() },
         interrupted: None,
         leaked: Vec::new(),
@@ -166,7 +184,14 @@ fn recording() -> Recording {
 
 fn check(id: &str, status: Status, limit: &str, got: &str) -> Check {
     let detail = (status != Status::Pass).then(|| format!("because of {id}"));
-    Check { id: id.to_owned(), status, limit: limit.to_owned(), got: got.to_owned(), detail }
+    Check {
+        id: id.to_owned(),
+        status,
+        limit: limit.to_owned(),
+        got: got.to_owned(),
+        detail,
+        gate: None,
+    }
 }
 
 fn clean() -> Verdict {
@@ -190,9 +215,14 @@ fn clean() -> Verdict {
         unexplained: BTreeMap::new(),
         bounds: Bounds {
             confidence: 0.95,
+            upgrades: Seen { harmed: 0, of: 1 },
+            connections: Seen { harmed: 0, of: 6_000 },
             bad_upgrade_upper: 0.95,
             bad_connection_upper: 0.000_49,
         },
+        gaps: Vec::new(),
+        upgrades: Vec::new(),
+        resets: Vec::new(),
     }
 }
 
@@ -221,7 +251,7 @@ fn harmed() -> (Recording, Verdict) {
 }
 
 fn report(recording: &Recording, verdict: &Verdict) -> Report {
-    let machine = Machine { kernel: "6.1.0".to_owned(), cpus: 2 };
+    let machine = Machine { kernel: "6.1.0".to_owned(), cpus: 2, boot: String::new() };
     Report::new(&plan(), recording, verdict, &machine)
 }
 
@@ -297,18 +327,26 @@ fn a_proven_harm_outranks_an_interruption_and_that_the_rest() {
 #[test]
 fn a_run_leaves_its_files() {
     let dir = tempfile::tempdir().unwrap();
-    let outputs = Outputs::open(&dir.path().join("a/b")).unwrap();
-    assert!(outputs.dir().join("result.json").exists(), "before the run");
+    let mut outputs = Outputs::open(&dir.path().join("a/b"), ["churn"]).unwrap();
+    let files = [
+        "result.json",
+        "report.txt",
+        "report.html",
+        "junit.xml",
+        "summary.md",
+        "metrics.prom",
+        "latency.hlog",
+        "churn.hgrm",
+    ];
+    let length = |file: &str| std::fs::metadata(dir.path().join("a/b").join(file)).unwrap().len();
+    assert_eq!(files.map(length), [0; 8], "before the run");
     let (recording, verdict) = (recording(), clean());
     let latencies = report::latencies(&recording, &verdict);
     outputs.write(&report(&recording, &verdict), &latencies).unwrap();
-    outputs.write_recording(&recording).unwrap();
-    for file in ["result.json", "report.txt", "churn.hgrm", "recording.json"] {
-        assert!(outputs.dir().join(file).metadata().unwrap().len() > 0, "{file}");
+    for file in files {
+        assert!(length(file) > 0, "{file}");
     }
-    let stored = std::fs::read(outputs.dir().join("recording.json")).unwrap();
-    assert_eq!(serde_json::from_slice::<Recording>(&stored).unwrap(), recording);
 
     std::fs::write(dir.path().join("file"), "").unwrap();
-    assert!(Outputs::open(&dir.path().join("file")).is_err());
+    assert!(Outputs::open(&dir.path().join("file"), []).is_err());
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::scenario::expect::{Ending, Expect};
 use harness::scenario::plan::{
     Addressee, Attach, By, Http, LoadKind, Namespace, Signal, Speak, Trigger,
 };
@@ -63,14 +64,50 @@ fn every_scenario_loads_without_a_warning() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
                 let (plan, lints) = Plan::load(&path, None).unwrap_or_else(|e| panic!("{e}"));
-                assert_eq!(lints, [], "{}", path.display());
                 let stem = path.file_stem().unwrap().to_str().unwrap();
+                // That one is what the warning is about.
+                let warned = lints.iter().any(|lint| matches!(lint, Lint::TooWeak { .. }));
+                assert_eq!(warned, stem == "too-weak", "{}: {lints:?}", path.display());
+                assert_eq!(lints.len(), usize::from(warned), "{}: {lints:?}", path.display());
                 assert!(plan.name.ends_with(stem), "{}", path.display());
                 seen += 1;
             }
         }
     }
     assert!(seen >= 8, "{seen} scenarios");
+}
+
+#[test]
+fn every_control_says_what_it_must_end_as() {
+    let expected = |name: &str| {
+        Expect::load(&repository().join(format!("controls/{name}.toml"))).unwrap().expect(name)
+    };
+    // A control that is gone is a harness that nobody has tested.
+    for (name, verdict) in [
+        ("null", Ending::Pass),
+        ("stop-start", Ending::Fail),
+        ("reuseport", Ending::Fail),
+        ("too-weak", Ending::Inconclusive),
+    ] {
+        assert_eq!(expected(name).verdict, verdict, "{name}");
+    }
+    assert!(expected("null").only && expected("null").harm.is_empty());
+    for entry in fs::read_dir(repository().join("controls")).unwrap() {
+        let path = entry.unwrap().path();
+        let expect = Expect::load(&path).unwrap().expect("an [expect] section");
+        let named = !expect.harm.is_empty() || !expect.checks.is_empty();
+        assert!(named || expect.verdict != Ending::Fail, "{}", path.display());
+    }
+    assert_eq!(Expect::load(&repository().join("smoke.toml")).unwrap(), None);
+}
+
+#[test]
+fn expectations_that_cannot_be_met_are_refused() {
+    let with = |text: &str| format!("[expect]\n{text}\n[phases]");
+    refused("[phases]", &with("verdict = \"failed\""), &["s.toml:8:", "`failed`", "`fail`"]);
+    refused("[phases]", &with("harm = []"), &["`verdict`"]);
+    let typo = with("verdict = \"fail\"\nharm = [\"refusd\"]");
+    refused("[phases]", &typo, &["s.toml:9:", "`refusd`", "`refused`"]);
 }
 
 #[test]
@@ -89,7 +126,7 @@ fn the_storm_says_what_it_proves() {
 #[test]
 fn what_is_left_out_is_as_documented() {
     let (plan, lints) = load(SOUND).unwrap();
-    assert_eq!(lints, []);
+    assert!(matches!(lints[..], [Lint::TooWeak { upgrades: 1, .. }]), "{lints:?}");
     assert_eq!(plan.seed, 0x5eed);
     assert_eq!(plan.target.ready_timeout, Duration::from_secs(10));
     assert_eq!(plan.target.drain_timeout, Duration::from_secs(15));
@@ -197,7 +234,7 @@ fn a_server_that_runs_already_is_not_started_stopped_or_harmed() {
         load(&quiet.replace(COMMAND, attach).replace("[phases]", &format!("{more}\n[phases]")))
     };
     let (plan, lints) = attached(ATTACH, "").unwrap();
-    assert_eq!(lints, []);
+    assert!(!lints.contains(&Lint::HostNetwork), "{lints:?}");
     assert_eq!(plan.network.namespace, Namespace::Host);
     let connect = "127.0.0.1:80".parse().unwrap();
     assert_eq!(plan.target.attach, Some(Attach { connect, pid: None }));
@@ -319,7 +356,10 @@ fn what_is_doubtful_is_said() {
         "{quiet}[network]\nnamespace = \"host\"\n[[load]]\nname = \"kept\"\nkind = \"keep-alive\"\n\
          rate = \"1k/s\"\ntimeout = \"5s\"\n"
     );
-    let (_, lints) = load(&source).unwrap();
+    let gates = "[gates]\n\"kernel.unexplained\" = { is = \"== 0\" }\n\
+                 \"latency.kept.baseline.p99\" = { is = \"< 1s\", min_samples = 2001 }\n\
+                 \"latency.kept.after.p99\" = { is = \"< 1s\", min_samples = 2001 }\n";
+    let (_, lints) = load(&format!("{source}{gates}")).unwrap();
     let timeout = Duration::from_secs(5);
     assert_eq!(
         lints,
@@ -327,8 +367,17 @@ fn what_is_doubtful_is_said() {
             Lint::TimeoutHidesSynRetries { load: "kept".to_owned(), timeout },
             Lint::HostNetwork,
             Lint::NoChurn,
+            Lint::GateWithoutSamples {
+                gate: "latency.kept.baseline.p99".to_owned(),
+                line: 16,
+                wanted: 2001,
+                most: 2000,
+            },
+            Lint::KernelGateOnHost { gate: "kernel.unexplained".to_owned(), line: 15 },
         ]
     );
+    let (_, weak) = load(SOUND).unwrap();
+    let lints = [lints, weak].concat();
     assert!(lints.iter().all(|lint| lint.to_string().contains("= \"")), "{lints:?}");
 }
 

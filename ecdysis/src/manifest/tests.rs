@@ -18,6 +18,10 @@ const PUBLISHED: &[u8] = include_bytes!("golden/published-1.1.1.bin");
 const VERSION_1: &[u8] = include_bytes!("golden/version-1.bin");
 /// The least that it writes.
 const VERSION_1_EMPTY: &[u8] = include_bytes!("golden/version-1-empty.bin");
+/// What it writes of a socket that its library has made non-blocking.
+const VERSION_1_NONBLOCKING: &[u8] = include_bytes!("golden/version-1-nonblocking.bin");
+/// What it writes of signals that were ignored for the start.
+const VERSION_1_IGNORED: &[u8] = include_bytes!("golden/version-1-ignored.bin");
 /// What a later version may write without raising the number: a kind of socket
 /// and members that this one does not know.
 const VERSION_1_LATER: &[u8] = include_bytes!("golden/version-1-later.bin");
@@ -49,8 +53,15 @@ fn key() -> impl Strategy<Value = SocketKey> {
 
 fn passed() -> impl Strategy<Value = Passed> {
     let inode = any::<(u64, u64)>().prop_map(|(device, inode)| Inode { device, inode });
-    (0..i32::MAX, key(), prop::option::of(inode), any::<bool>())
-        .prop_map(|(number, key, inode, lent)| Passed { number, key, inode, lent })
+    (0..i32::MAX, key(), prop::option::of(inode), any::<(bool, bool)>()).prop_map(
+        |(number, key, inode, (lent, nonblocking))| Passed {
+            number,
+            key,
+            inode,
+            lent,
+            nonblocking,
+        },
+    )
 }
 
 fn manifest() -> impl Strategy<Value = Manifest> {
@@ -58,8 +69,15 @@ fn manifest() -> impl Strategy<Value = Manifest> {
         Ancestor { generation, pid, started, signal }
     });
     let sockets = prop::collection::vec(passed(), 0..20);
-    (any::<u64>(), sockets, prop::collection::vec(ancestor, 0..4))
-        .prop_map(|(generation, sockets, ancestors)| Manifest { generation, sockets, ancestors })
+    let ancestors = prop::collection::vec(ancestor, 0..4);
+    (any::<u64>(), sockets, ancestors, any::<Vec<i32>>()).prop_map(
+        |(generation, sockets, ancestors, ignored)| Manifest {
+            generation,
+            sockets,
+            ancestors,
+            ignored,
+        },
+    )
 }
 
 proptest! {
@@ -105,10 +123,6 @@ proptest! {
     }
 }
 
-fn passed_as(number: i32, key: SocketKey) -> Passed {
-    Passed { number, key, inode: None, lent: false }
-}
-
 fn unix(path: &str) -> SocketKey {
     SocketKey::Unix { path: Some(path.into()) }
 }
@@ -142,12 +156,12 @@ fn version_1() -> Manifest {
         SocketKey::State,
         SocketKey::Foreign(serde_json::json!({ "kind": "tun", "name": "tun0" })),
     ];
-    let mut sockets: Vec<_> = (5..).zip(keys).map(|(n, key)| passed_as(n, key)).collect();
+    let mut sockets: Vec<_> = (5..).zip(keys).map(|(n, key)| Passed::new(n, key)).collect();
     sockets[0].inode = Some(Inode { device: 66_305, inode: u64::MAX });
     sockets[3].lent = true;
     let ancestor = |generation, pid, signal| Ancestor { generation, pid, started: 99, signal };
     let ancestors = vec![ancestor(5, 4000, 15), ancestor(6, 4001, 10)];
-    Manifest { generation: 7, sockets, ancestors }
+    Manifest { generation: 7, sockets, ancestors, ignored: Vec::new() }
 }
 
 /// The list that a manifest begins with.
@@ -176,8 +190,8 @@ fn what_the_published_crate_writes_is_read() {
         SocketKey::UnixSeqpacket { path: Some("/run/b.sock".into()) },
         SocketKey::UnixSeqpacket { path: None },
     ];
-    let sockets = (5..).zip(keys).map(|(number, key)| passed_as(number, key)).collect();
-    let manifest = Manifest { generation: 1, sockets, ancestors: Vec::new() };
+    let sockets = (5..).zip(keys).map(|(number, key)| Passed::new(number, key)).collect();
+    let manifest = Manifest { generation: 1, sockets, ..Manifest::default() };
     // Where the list ends, ours may begin, as long as the pipe has not ended.
     assert_eq!(decode(PUBLISHED, false), Ok(Decoded::Incomplete));
     let whole = Decoded::Whole(manifest.clone(), Dialect::Published, PUBLISHED.len());
@@ -190,6 +204,13 @@ fn what_the_published_crate_writes_is_read() {
 fn what_version_1_wrote_is_read() {
     assert_eq!(whole(VERSION_1), version_1());
     assert_eq!(whole(VERSION_1_EMPTY), Manifest { generation: 1, ..Manifest::default() });
+    let passed = Passed { nonblocking: true, ..Passed::new(5, tcp("127.0.0.1:80")) };
+    let manifest = Manifest { generation: 3, sockets: vec![passed], ..Manifest::default() };
+    assert_eq!(whole(VERSION_1_NONBLOCKING), manifest);
+    assert_eq!(encode(&manifest), VERSION_1_NONBLOCKING);
+    let manifest = Manifest { generation: 3, ignored: vec![1, 15], ..Manifest::default() };
+    assert_eq!(whole(VERSION_1_IGNORED), manifest);
+    assert_eq!(encode(&manifest), VERSION_1_IGNORED);
 }
 
 #[test]
@@ -210,10 +231,11 @@ fn unknown_kinds_and_members_are_passed_over_and_unknown_kinds_passed_on() {
         Manifest {
             generation: 8,
             sockets: vec![
-                Passed { inode, lent: true, ..passed_as(5, unix("/a")) },
-                passed_as(6, SocketKey::Foreign(later)),
+                Passed { inode, lent: true, ..Passed::new(5, unix("/a")) },
+                Passed::new(6, SocketKey::Foreign(later)),
             ],
             ancestors: vec![Ancestor { generation: 7, pid: 40, started: 9, signal: 15 }],
+            ignored: Vec::new(),
         }
     );
     assert_eq!(whole(&encode(&manifest)), manifest);
@@ -229,10 +251,20 @@ fn another_version_is_refused() {
 #[test]
 fn scope_ids_survive() {
     let key = SocketKey::tcp("[fe80::1%4]:80".parse().unwrap());
-    let sockets = vec![Passed { number: 3, key, inode: None, lent: false }];
-    let manifest = Manifest { generation: 2, sockets, ancestors: Vec::new() };
+    let sockets = vec![Passed::new(3, key)];
+    let manifest = Manifest { generation: 2, sockets, ..Manifest::default() };
     let bytes = encode(&manifest);
     assert_eq!(decode(&bytes, false), Ok(Decoded::Whole(manifest, Dialect::Ours, bytes.len())));
+}
+
+#[test]
+fn more_sockets_than_have_a_place_are_refused() {
+    let sockets = |count| vec![Passed::new(9, tcp("127.0.0.1:80")); count];
+    let manifest = Manifest { sockets: sockets(65_536), ..Manifest::default() };
+    assert_eq!(whole(&encode(&manifest)), manifest);
+    let manifest = Manifest { sockets: sockets(65_537), ..Manifest::default() };
+    let refused = Err(Malformed("it has more than 65536 sockets"));
+    assert_eq!(decode(&encode(&manifest), false), refused);
 }
 
 #[test]

@@ -10,6 +10,11 @@ use crate::manifest::Dialect;
 /// a moment later; its exit status says more than the closed pipe.
 const DYING: Duration = Duration::from_millis(50);
 
+/// How long one that has said what the published crate says is given to say what
+/// follows in ours, or to close its end. Ours says both in one piece; and nobody
+/// waits for the end of a pipe that a helper of the successor may hold for good.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// How long the successor is given to hear that it is settled, and to have its
 /// last word on which sockets it wants. It answers at once; one that does not
 /// has said all it will say.
@@ -20,6 +25,8 @@ const SETTLING: Duration = Duration::from_millis(200);
 pub(crate) enum Seen {
     /// It is ready.
     Ready(Dialect),
+    /// It said what the published crate says, and then nothing, so far.
+    Paused,
     /// It closed its ready pipe: without a word, or because it is settled.
     Closed,
     /// It wrote something that is no readiness.
@@ -37,6 +44,24 @@ pub(crate) enum Seen {
     },
     /// The deadline has passed.
     Deadline,
+}
+
+impl Seen {
+    /// What is asked for by this, if something is.
+    pub(crate) fn asks(self) -> Option<Then> {
+        match self {
+            Self::AskedUpgrade => Some(Then::Upgrade),
+            Self::AskedStop { partial: true } => Some(Then::PartialStop),
+            Self::AskedStop { partial: false } => Some(Then::Stop),
+            Self::Ready(_)
+            | Self::Paused
+            | Self::Closed
+            | Self::Garbage
+            | Self::Later(_)
+            | Self::Died
+            | Self::Deadline => None,
+        }
+    }
 }
 
 /// What the predecessor does.
@@ -85,6 +110,8 @@ enum Leave {
     Initialising,
     /// The ready pipe was closed without a word.
     Silent,
+    /// All that the published crate says has been said.
+    Pausing,
     Probation(Dialect),
     /// The successor was told that it is settled.
     Settling,
@@ -126,7 +153,7 @@ impl Leaving {
     /// Something happened.
     pub(crate) fn handle(&mut self, now: Instant, seen: Seen) -> Vec<Do> {
         match self.state {
-            Leave::Initialising | Leave::Silent => self.initialising(now, seen),
+            Leave::Initialising | Leave::Silent | Leave::Pausing => self.initialising(now, seen),
             Leave::Probation(dialect) => self.probation(now, dialect, seen),
             Leave::Settling => self.settling(seen),
             Leave::Done => Vec::new(),
@@ -135,11 +162,14 @@ impl Leaving {
 
     fn initialising(&mut self, now: Instant, seen: Seen) -> Vec<Do> {
         let why = match seen {
-            Seen::Ready(dialect) => {
-                self.state = Leave::Probation(dialect);
-                self.deadline = now + self.probation;
-                let go = (dialect == Dialect::Ours).then_some(Do::Say(Word::Go));
-                return [Do::StopAccepting].into_iter().chain(go).collect();
+            Seen::Ready(dialect) => return self.hand_off(now, dialect),
+            Seen::Deadline if self.state == Leave::Pausing => {
+                return self.hand_off(now, Dialect::Published);
+            }
+            Seen::Paused => {
+                self.state = Leave::Pausing;
+                self.deadline = self.deadline.min(now + PAUSE);
+                return Vec::new();
             }
             Seen::AskedUpgrade => {
                 self.ask(Then::Upgrade);
@@ -160,10 +190,22 @@ impl Leaving {
         vec![Do::Kill, Do::Finish(why)]
     }
 
+    fn hand_off(&mut self, now: Instant, dialect: Dialect) -> Vec<Do> {
+        self.state = Leave::Probation(dialect);
+        self.deadline = now + self.probation;
+        let go = (dialect == Dialect::Ours).then_some(Do::Say(Word::Go));
+        [Do::StopAccepting].into_iter().chain(go).collect()
+    }
+
     fn probation(&mut self, now: Instant, dialect: Dialect, seen: Seen) -> Vec<Do> {
         match seen {
+            // It was ours after all, and slow to say so: it waits for *go*.
+            Seen::Ready(Dialect::Ours) if dialect == Dialect::Published => {
+                self.state = Leave::Probation(Dialect::Ours);
+                vec![Do::Say(Word::Go)]
+            }
             // A successor that has gone may still have written these first.
-            Seen::Ready(_) | Seen::Closed | Seen::Garbage => Vec::new(),
+            Seen::Ready(_) | Seen::Paused | Seen::Closed | Seen::Garbage => Vec::new(),
             Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
             Seen::AskedUpgrade => {
                 self.ask(Then::Upgrade);
@@ -186,7 +228,7 @@ impl Leaving {
 
     fn settling(&mut self, seen: Seen) -> Vec<Do> {
         match seen {
-            Seen::Ready(_) | Seen::Garbage => Vec::new(),
+            Seen::Ready(_) | Seen::Paused | Seen::Garbage => Vec::new(),
             Seen::Later(Later::Wants { place, wanted }) => vec![Do::Mark { place, wanted }],
             Seen::Later(Later::Stopping) => {
                 self.stopping = true;

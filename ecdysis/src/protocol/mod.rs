@@ -10,7 +10,12 @@
 //!     died: accept again                         Unsettled
 //!   Settling      ─────────── settled ────────►  Settled
 //!   Done          ◄────────── (closes) ────────
+//!                 ─────────── (closes) ───────►  may be upgraded
 //! ```
+//!
+//! A predecessor that leads connections past members of a group while it empties
+//! them closes its pipe only after that: a generation that joined the group
+//! earlier would lead them there again.
 //!
 //! A successor built on the published crate accepts when it has said ready,
 //! and takes no words; a predecessor built on it sends none. Both are the same

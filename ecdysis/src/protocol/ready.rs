@@ -10,6 +10,8 @@ pub(crate) struct Listener {
     unread: Vec<u8>,
     /// Whose protocol it speaks, once it is ready.
     ready: Option<Dialect>,
+    /// It has paused after what the published crate says.
+    paused: bool,
 }
 
 impl Listener {
@@ -36,6 +38,13 @@ impl Listener {
             self.unread.drain(..length);
         }
         seen
+    }
+
+    /// No more has come for now. Once, if what has come is all that the published
+    /// crate says: ours goes on at once, and in one piece.
+    pub(crate) fn pause(&mut self) -> Option<Seen> {
+        let said = self.ready.is_none() && self.unread == READY;
+        (said && !std::mem::replace(&mut self.paused, true)).then_some(Seen::Paused)
     }
 
     /// No more will come.
@@ -99,6 +108,17 @@ mod tests {
             assert_eq!(listener.hear(bytes), [Seen::Garbage]);
         }
         assert_eq!(listener.end(), [Seen::Garbage]);
+    }
+
+    #[test]
+    fn a_pause_after_the_published_crates_word_is_seen_once_and_settles_nothing() {
+        let mut listener = Listener::default();
+        assert_eq!(listener.pause(), None);
+        assert_eq!((listener.hear(b"O"), listener.pause()), (vec![], None));
+        assert_eq!((listener.hear(b"K"), listener.pause()), (vec![], Some(Seen::Paused)));
+        assert_eq!(listener.pause(), None);
+        assert_eq!(listener.hear(b"e\x01"), [Seen::Ready(Dialect::Ours)]);
+        assert_eq!(listener.pause(), None);
     }
 
     fn later() -> impl Strategy<Value = Later> {

@@ -152,6 +152,8 @@ impl World {
                 Do::Finish(verdict) => {
                     assert_eq!(self.verdict, None, "an upgrade ends once");
                     self.verdict = Some(verdict);
+                    // Its end of the pipe is closed.
+                    self.to_new.push_back(Heard::Gone);
                 }
             }
         }
@@ -163,7 +165,8 @@ impl World {
         }
         for action in self.joining.handle(heard) {
             match action {
-                Act::SayReady => self.to_old.push_back(Seen::Ready(Dialect::Ours)),
+                // However slowly it says so.
+                Act::SayReady => self.to_old.extend([Seen::Paused, Seen::Ready(Dialect::Ours)]),
                 Act::Accept => self.new_accepts = true,
                 Act::Settle(then) => {
                     assert_eq!(self.settled, None, "a successor settles once");
@@ -261,6 +264,28 @@ fn a_published_successor_completes_without_a_word() {
     assert_eq!(done, [Do::StopAccepting]);
     let done = world.leaving.handle(world.now, Seen::Deadline);
     assert_eq!(done, [Do::Finish(Verdict::Completed)]);
+}
+
+#[test]
+fn a_published_successor_is_believed_without_the_end_of_its_pipe() {
+    let mut world = World::new();
+    assert_eq!(world.leaving.handle(world.now, Seen::Paused), []);
+    let deadline = world.leaving.deadline().unwrap();
+    assert_eq!(deadline - world.now, Duration::from_millis(50));
+    let done = world.leaving.handle(deadline, Seen::Deadline);
+    assert_eq!(done, [Do::StopAccepting]);
+    let done = world.leaving.handle(world.now, Seen::Deadline);
+    assert_eq!(done, [Do::Finish(Verdict::Completed)]);
+}
+
+#[test]
+fn one_of_ours_that_is_slow_to_say_so_is_told_to_go() {
+    let mut world = World::new();
+    world.see(Seen::Paused);
+    world.see(Seen::Deadline);
+    world.hear(Heard::Initialised);
+    world.see(Seen::Ready(Dialect::Ours));
+    assert_eq!(world.to_new, [Heard::Word(Word::Go)]);
 }
 
 #[test]

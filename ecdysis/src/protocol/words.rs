@@ -12,7 +12,9 @@
 //! W u16   it wants that descriptor after all
 //! ```
 //!
-//! It closes the pipe when it has heard that it is settled.
+//! It closes the pipe when it has heard that it is settled. One that runs the
+//! published crate is known by nothing following its two bytes: not by the end of
+//! the pipe, which a helper of it may hold.
 
 /// What the predecessor writes on the manifest pipe after the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,20 +7,35 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// A child of ours. Dropped, it is killed and reaped, unless it was let go.
+/// Whose child a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kin {
+    /// Ours.
+    #[default]
+    Child,
+    /// Our own parent's, which is to be its manager when we are gone. What we start
+    /// as a child goes to the manager only then, and systemd takes no process for
+    /// the main one that has not been its child before it was told.
+    Sibling,
+}
+
+/// A process that we have started. Dropped, it is killed and, if it is our child,
+/// reaped, unless it was let go.
 #[derive(Debug)]
 pub(crate) struct Child {
     pid: libc::pid_t,
     pidfd: OwnedFd,
     status: Option<ExitStatus>,
     ours: bool,
+    kin: Kin,
 }
 
 impl Child {
-    /// A child that was just started.
-    pub(super) fn new(pid: libc::pid_t, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd, status: None, ours: true }
+    /// A process that was just started.
+    pub(super) fn new(pid: libc::pid_t, pidfd: OwnedFd, kin: Kin) -> Self {
+        Self { pid, pidfd, status: None, ours: true, kin }
     }
 
     /// Its pid.
@@ -28,9 +43,10 @@ impl Child {
         self.pid.unsigned_abs()
     }
 
-    /// Takes its exit status if it has ended, without waiting. A child whose
-    /// status is gone, because SIGCHLD is ignored or somebody else waited for
-    /// it, is reported as exit status 0.
+    /// Takes its exit status if it has ended, without waiting. If the status is
+    /// not ours to take, because SIGCHLD is ignored or somebody else has waited for
+    /// it or will, the kernel is asked in other ways; what it does not tell is
+    /// reported as exit status 0.
     pub(crate) fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
         self.wait(libc::WNOHANG)
     }
@@ -63,6 +79,16 @@ impl Child {
         if self.status.is_some() {
             return Ok(self.status);
         }
+        if self.kin == Kin::Sibling {
+            let timeout = if flags == 0 { PollTimeout::NONE } else { PollTimeout::ZERO };
+            let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ended, timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => self.status = Some(self.exit_status()),
+                Err(errno) => return Err(errno.into()),
+            }
+            return Ok(self.status);
+        }
         let mut status = 0;
         // SAFETY: `status` outlives the call; the pid is that of a child we
         // have not reaped yet, so it cannot have been given to another.
@@ -70,10 +96,17 @@ impl Child {
             Ok(0) => {}
             Ok(_) => self.status = Some(ExitStatus::from_raw(status)),
             Err(Errno::EINTR) => {}
-            Err(Errno::ECHILD) => self.status = Some(ExitStatus::from_raw(0)),
+            Err(Errno::ECHILD) => self.status = Some(self.exit_status()),
             Err(errno) => return Err(errno.into()),
         }
         Ok(self.status)
+    }
+
+    /// How it ended, if that is not for us to take.
+    fn exit_status(&self) -> ExitStatus {
+        let zombie = status_of_zombie(self.pid);
+        // If it is reaped by now, the number may have been another's.
+        status_of_reaped(self.pidfd.as_fd()).or(zombie).unwrap_or_default()
     }
 }
 
@@ -91,6 +124,42 @@ impl Drop for Child {
             tracing::error!(pid = self.pid(), %error, "cannot end the process");
         }
     }
+}
+
+/// What `PIDFD_GET_INFO` tells (`struct pidfd_info` of `linux/pidfd.h`): the mask
+/// of what is wanted and given, the cgroup, eleven ids, the exit status.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit: i32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+const PIDFD_GET_INFO: libc::Ioctl =
+    (3 << 30) | ((size_of::<PidfdInfo>() as libc::Ioctl) << 16) | (0xff << 8) | 11;
+
+/// The status of a process that somebody else has reaped, if the kernel keeps it
+/// (Linux 6.15).
+fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the kernel writes to `info`, which outlives the call, no more than
+    // the size that is part of the number of the call. A kernel without it gives
+    // an error, and `info` stays as it is.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    let known = result == 0 && info.mask & PIDFD_INFO_EXIT != 0;
+    known.then(|| ExitStatus::from_raw(info.exit))
+}
+
+/// The status of a process that nobody has reaped yet: the 52nd field of
+/// proc_pid_stat(5). The second, the name, is in parentheses and may hold anything.
+fn status_of_zombie(pid: libc::pid_t) -> Option<ExitStatus> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let status = fields.strip_prefix("Z ")?.split_whitespace().nth(48)?;
+    status.parse().ok().map(ExitStatus::from_raw)
 }
 
 /// A pidfd of our parent, if `pid` is still our parent; `None` if it is not,

@@ -83,6 +83,12 @@ pub(crate) fn identity(pipe: impl AsFd) -> io::Result<Identity> {
     Ok(Identity { device: status.st_dev, inode: status.st_ino })
 }
 
+/// Whether `O_NONBLOCK` is set.
+pub(crate) fn is_nonblocking(fd: impl AsFd) -> io::Result<bool> {
+    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
+    Ok(flags.contains(OFlag::O_NONBLOCK))
+}
+
 /// Sets or clears `O_NONBLOCK`. It belongs to the open file, not to the
 /// descriptor, so whoever shares the open file shares the flag.
 pub(crate) fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> io::Result<()> {

@@ -6,6 +6,8 @@
 #![allow(unsafe_code, reason = "the one place where it is allowed; each block is argued")]
 
 pub(crate) mod fd;
+pub(crate) mod mode;
 pub(crate) mod child;
+pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod quiesce;

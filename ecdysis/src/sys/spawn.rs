@@ -25,7 +25,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
-use super::child::Child;
+use super::child::{Child, Kin};
 
 /// The number of the first descriptor that crosses exec, after stdio.
 pub(crate) const FIRST: RawFd = 3;
@@ -50,6 +50,8 @@ pub(crate) struct Program<'a> {
     /// sent too early does not kill it. All others are as they were at our own
     /// start, and none is blocked.
     pub(crate) ignored: Vec<c_int>,
+    /// Whose child it becomes.
+    pub(crate) kin: Kin,
 }
 
 /// What the child was doing when it failed.
@@ -111,7 +113,14 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
         .map_err(|errno| fail(Step::Signals, errno.into()))?;
-    let started = clone_into(&mut job);
+    // The init of a PID namespace has no parent in it to give a child to
+    // (EINVAL, clone(2)), and is its own manager then.
+    let started = match clone_into(&mut job, program.kin) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && program.kin == Kin::Sibling => {
+            clone_into(&mut job, Kin::Child)
+        }
+        started => started,
+    };
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
         .map_err(|errno| fail(Step::Signals, errno.into()))?;
 
@@ -142,13 +151,17 @@ struct Job<'a> {
     failure: Option<(Step, c_int)>,
 }
 
-fn clone_into(job: &mut Job<'_>) -> io::Result<Child> {
+fn clone_into(job: &mut Job<'_>, kin: Kin) -> io::Result<Child> {
     let mut stack = vec![0_u8; STACK];
     let range = stack.as_mut_ptr_range();
     // The stack grows down; both our architectures want it aligned to 16.
     let top = range.end.map_addr(|address| address & !15);
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let parent = match kin {
+        Kin::Child => 0,
+        Kin::Sibling => libc::CLONE_PARENT,
+    };
+    let flags = parent | libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: `run` gets a pointer to the job, which nobody else touches until
     // this call returns: the calling thread is stopped (CLONE_VFORK) until the
     // child has called exec or ended. The stack outlives the child's use of it
@@ -158,7 +171,7 @@ fn clone_into(job: &mut Job<'_>) -> io::Result<Child> {
     })?;
     // SAFETY: the kernel has just made this descriptor for us alone; it is
     // close-on-exec from birth.
-    Ok(Child::new(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    Ok(Child::new(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }, kin))
 }
 
 /// The child, until exec.
@@ -309,7 +322,7 @@ pub(crate) fn no_copy_is_left() {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::{Read, pipe};
+    use std::io::{BufRead, BufReader, Read, pipe};
     use std::os::fd::AsFd;
     use std::os::unix::process::ExitStatusExt;
 
@@ -331,6 +344,7 @@ mod tests {
             directory: None,
             descriptors,
             ignored: Vec::new(),
+            kin: Kin::Child,
         }
     }
 
@@ -428,6 +442,37 @@ mod tests {
         poll(&mut ended, PollTimeout::NONE).unwrap();
         let status = child.try_reap().unwrap().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGUSR1));
+    }
+
+    /// The test's parent is whoever runs the tests, and does the reaping.
+    #[test]
+    fn a_sibling_is_a_child_of_our_parent_and_is_ours_to_end() {
+        let (reader, writer) = pipe().unwrap();
+        let mut program = shell("echo $PPID >&3; exec sleep 1000", vec![writer.as_fd()]);
+        program.kin = Kin::Sibling;
+        let mut sibling = spawn(&program).unwrap();
+        drop(program);
+        drop(writer);
+        let mut parent = String::new();
+        BufReader::new(reader).read_line(&mut parent).unwrap();
+        assert_eq!(parent.trim().parse(), Ok(nix::unistd::getppid().as_raw()));
+        assert_eq!(sibling.try_reap().unwrap(), None);
+        sibling.kill().unwrap();
+        let mut pidfd = [PollFd::new(sibling.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut pidfd, PollTimeout::ZERO).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_status_of_a_child_that_somebody_else_reaped_is_the_kernels_to_tell() {
+        let mut child = spawn(&shell("exit 7", Vec::new())).unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.pid()).unwrap());
+        nix::sys::wait::waitpid(pid, None).unwrap();
+        let release = nix::sys::utsname::uname().unwrap();
+        let release = release.release().to_str().unwrap().to_owned();
+        let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+        let tells = [numbers.next(), numbers.next()] >= [Some(6), Some(15)];
+        let code = child.try_reap().unwrap().unwrap().code();
+        assert_eq!(code, Some(if tells { 7 } else { 0 }), "on Linux {release}");
     }
 
     #[test]

@@ -17,10 +17,12 @@ use super::trigger::{Triggers, Wish};
 use super::upgrader::{TokioEcdysisUpgradeResult, Upgrader};
 use crate::control::Command;
 use crate::ecdysis::Ecdysis;
+use crate::listed::Manner;
 use crate::phase::Phase;
 use crate::program::Program;
-use crate::registry::Manner;
 use crate::report::UpgradeReport;
+#[cfg(feature = "systemd_notify")]
+use crate::sys::child::Kin;
 use crate::unix_path::UnixOptions;
 
 /// A process that has begun and is not ready yet. Runs in both: the first
@@ -200,6 +202,11 @@ impl TokioEcdysisBuilder {
     /// Tells systemd of readiness, upgrades and stops (sd_notify(3)); for a unit
     /// of `Type=notify-reload`.
     ///
+    /// Successors are then started as children of our own parent, which is systemd
+    /// (`CLONE_PARENT`, clone(2)): it takes a process for the main one of the unit,
+    /// notices its end and lets it drain, only if it was its child before it was
+    /// told.
+    ///
     /// # Errors
     /// When there is nobody to tell.
     #[cfg(feature = "systemd_notify")]
@@ -209,6 +216,7 @@ impl TokioEcdysisBuilder {
         let notifier = crate::systemd::notify::SystemdNotifier::new()?;
         let observer = super::systemd::observer(notifier.core().clone());
         self.inner.ecdysis.observers.push(observer);
+        self.inner.ecdysis.kin = Kin::Sibling;
         self.systemd = Some(notifier);
         Ok(())
     }

@@ -24,7 +24,9 @@ use super::trigger::{Asked, Wish};
 use crate::drain::{Connections, Drained};
 use crate::ecdysis::Ecdysis;
 use crate::error::{UpgradeError, UpgradeErrorKind};
-use crate::registry::{Manner, Registration};
+use crate::hook;
+use crate::listed::Manner;
+use crate::registry::Registration;
 use crate::report::UpgradeReport;
 use crate::sockets::usual;
 use crate::unix_path::UnixOptions;
@@ -34,6 +36,18 @@ pub type UdpStream = SplitStream<UdpFramed<BytesCodec>>;
 
 /// What sends datagrams from the socket of a [`UdpStream`].
 pub type UdpSink = SplitSink<UdpFramed<BytesCodec>, (Bytes, SocketAddr)>;
+
+impl StoppableStream<UdpStream> {
+    /// The address the socket is bound to; with the port the kernel chose, if
+    /// port 0 was asked for.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stream has ended.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let address = self.socket()?.local_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+}
 
 /// This process and its sockets. Made by
 /// [`TokioEcdysisBuilder`](super::TokioEcdysisBuilder), which dereferences to
@@ -95,6 +109,10 @@ impl TokioEcdysis {
     /// when that has completed, it is passed on to the generation that serves
     /// then ([`UpgradeErrorKind::PassedOn`]).
     pub async fn upgrade(&self) -> UpgradeReport {
+        if hook::is_called() {
+            let error = UpgradeErrorKind::InHook.into();
+            return UpgradeReport::not_started(self.generation(), error);
+        }
         let (report, reported) = oneshot::channel();
         let asked = self.asks.send(Asked::by_call(Wish::Upgrade, Some(report)));
         let gone = |_| UpgradeError::new(UpgradeErrorKind::Stopping);
@@ -328,5 +346,40 @@ impl TokioEcdysis {
         let (socket, registration) = self.ecdysis.udp(address, build)?;
         registration.listed.decide(Manner::NonBlocking)?;
         Ok((UdpSocket::from_std(socket)?, registration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::phase::Phase;
+
+    fn bound(socket: Socket, address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_datagrams_tells_where_it_is_and_takes_options() {
+        let process = TokioEcdysis {
+            ecdysis: Ecdysis::from_environment(|_| None).unwrap(),
+            asks: mpsc::unbounded_channel().0,
+            #[cfg(feature = "systemd_sockets")]
+            systemd_sockets: None,
+        };
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut stream = process.build_stream_udp(StopOnShutdown::Yes, any, bound).unwrap();
+        let address = stream.local_addr().unwrap();
+        let client = std::net::UdpSocket::bind(any).unwrap();
+        client.send_to(b"hello", address).unwrap();
+        let (datagram, sender) = stream.next().await.unwrap().unwrap();
+        assert_eq!((&*datagram, sender), (&b"hello"[..], client.local_addr().unwrap()));
+        stream.socket().unwrap().set_broadcast(true).unwrap();
+        assert!(stream.socket().unwrap().broadcast().unwrap());
+        process.ecdysis.watch.set(Phase::Draining);
+        assert!(stream.next().await.is_none());
+        assert_eq!(stream.local_addr().unwrap_err().kind(), io::ErrorKind::NotConnected);
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::Stream;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
@@ -34,8 +35,44 @@ pub enum StopOnShutdown {
     No,
 }
 
-/// Judges an item of the inner stream; `None`: it is no failure.
-type Judge<T> = fn(&T) -> Option<Failure>;
+/// What has to be known of the items of the inner stream. A stream can be named
+/// whatever it holds, as in the published crate, so that `S` yields anything at
+/// all is asked only where an item is at hand.
+trait Judge<S>: Send + Sync {
+    /// Whether an item is a failure.
+    fn judge(&self, item: &S::Item) -> Option<Failure>
+    where
+        S: Stream;
+
+    /// What to do with an item that came while its socket was being emptied.
+    fn admit(&self, _item: &S::Item)
+    where
+        S: Stream,
+    {
+    }
+}
+
+/// Connections or datagrams, or why there is none.
+struct Results;
+
+impl<S: Stream<Item = io::Result<T>>, T> Judge<S> for Results {
+    fn judge(&self, item: &io::Result<T>) -> Option<Failure> {
+        item.as_ref().err().map(Failure::of)
+    }
+}
+
+/// Connections over TCP.
+struct TcpResults;
+
+impl<S: Stream<Item = io::Result<TcpStream>>> Judge<S> for TcpResults {
+    fn judge(&self, item: &io::Result<TcpStream>) -> Option<Failure> {
+        item.as_ref().err().map(Failure::of)
+    }
+
+    fn admit(&self, item: &io::Result<TcpStream>) {
+        item.iter().for_each(admit);
+    }
+}
 
 /// A stream of connections (or datagrams) that accepts while its process
 /// serves, waits while it does not, and ends when it has served: on an upgrade,
@@ -54,15 +91,13 @@ type Judge<T> = fn(&T) -> Option<Failure>;
 /// (with the runtime's timer, which has to be enabled), and goes on; the
 /// connections stay in the kernel's queue meanwhile. Only an error that will
 /// not go away is handed out. So `while let Some(Ok(connection))` is right.
-pub struct StoppableStream<S: Stream> {
+pub struct StoppableStream<S> {
     /// `None` once it has ended. Dropped then, and the registration with it,
     /// so that the socket is closed even if the application keeps the stream.
     inner: Option<(S, Registration)>,
     gate: Listening,
     ends_on_stop: bool,
-    judge: Judge<S::Item>,
-    /// What to do with an item that came while its socket was being emptied.
-    admit: fn(&S::Item),
+    judge: Box<dyn Judge<S>>,
     counters: Counters,
     backoff: Backoff,
     /// Nothing is accepted before this.
@@ -83,13 +118,27 @@ impl<S: Stream<Item = io::Result<T>>, T> StoppableStream<S> {
             inner: Some((inner, registration)),
             gate: ecdysis.watch.listen(),
             ends_on_stop: stop == StopOnShutdown::Yes,
-            judge: |item| item.as_ref().err().map(Failure::of),
-            admit: |_| {},
+            judge: Box::new(Results),
             counters: ecdysis.counters.clone(),
             backoff: Backoff::default(),
             pause: None,
             quiesce: None,
             look: None,
+        }
+    }
+}
+
+impl<S> StoppableStream<S> {
+    /// The socket, for its options and addresses (a UDP stream has no other way
+    /// to join a group or to set a buffer). Nothing interrupts what is done with
+    /// it, and what is set holds for the next generation, too.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stream has ended.
+    pub fn socket(&self) -> io::Result<SockRef<'_>> {
+        match &self.inner {
+            Some((_, registration)) => Ok(SockRef::from(&*registration.listed)),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -101,8 +150,8 @@ impl StoppableStream<TcpListenerStream> {
         ecdysis: &Ecdysis,
         stop: StopOnShutdown,
     ) -> Self {
-        let admit = |item: &io::Result<TcpStream>| item.iter().for_each(admit);
-        Self { admit, ..Self::new(inner, registration, ecdysis, stop) }
+        let judge = Box::new(TcpResults);
+        Self { judge, ..Self::new(inner, registration, ecdysis, stop) }
     }
 
     /// The address the socket is bound to; with the port the kernel chose, if
@@ -141,7 +190,7 @@ impl<S: Stream + Unpin> Stream for StoppableStream<S> {
                 Look::Shut => return Poll::Pending,
                 Look::Empty if this.waits(cx) => return Poll::Pending,
                 Look::Empty => {}
-                Look::Item(item) => match (this.judge)(&item) {
+                Look::Item(item) => match this.judge.judge(&item) {
                     None => {
                         this.succeeded(&item);
                         return Poll::Ready(Some(item));
@@ -188,9 +237,17 @@ impl<S: Stream + Unpin> StoppableStream<S> {
 
     /// Whether a pause is not over. It must not outlast the phase.
     fn pauses(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(pause) = &mut self.pause else { return false };
-        let over =
-            |phase: Phase, _: &mut Context<'_>| phase.gate(self.ends_on_stop, false) == Gate::Over;
+        let Self { inner: Some((_, registration)), pause: Some(pause), .. } = self else {
+            return false;
+        };
+        let (ends_on_stop, emptying) = (self.ends_on_stop, self.quiesce.is_some());
+        let over = |phase: Phase, _: &mut Context<'_>| match phase
+            .gate(ends_on_stop, registration.listed.unwanted())
+        {
+            Gate::Over => true,
+            Gate::Emptying => !emptying,
+            Gate::Shut | Gate::Open => false,
+        };
         if pause.as_mut().poll(cx).is_pending() && !self.gate.poll_with(cx, over) {
             return true;
         }
@@ -223,7 +280,7 @@ impl<S: Stream + Unpin> StoppableStream<S> {
         self.backoff = Backoff::default();
         if let Some(quiesce) = &mut self.quiesce {
             quiesce.accepted();
-            (self.admit)(item);
+            self.judge.admit(item);
         }
     }
 
@@ -235,13 +292,18 @@ impl<S: Stream + Unpin> StoppableStream<S> {
 
     fn used_up(&mut self) {
         self.counters.accept_resource_error();
-        let pause = self.backoff.next();
+        let mut pause = self.backoff.next();
         tracing::warn!(?pause, "cannot accept, resources are used up");
+        match self.quiesce.as_ref().map(|quiesce| quiesce.starved(now(), pause)) {
+            None => {}
+            Some(Next::Look(at)) => pause = at.saturating_duration_since(now()),
+            Some(Next::Close) => return self.close(),
+        }
         self.pause = Some(Box::pin(sleep(pause)));
     }
 }
 
-impl<S: Stream> fmt::Debug for StoppableStream<S> {
+impl<S> fmt::Debug for StoppableStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoppableStream")
             .field("ended", &self.inner.is_none())
@@ -274,6 +336,15 @@ mod tests {
         phase: Phase,
         stop: StopOnShutdown,
     ) -> (Watch, StoppableStream<impl Stream<Item = Item> + Unpin>) {
+        let (ecdysis, stream) = process_with(errors, phase, stop);
+        (ecdysis.watch.clone(), stream)
+    }
+
+    fn process_with(
+        errors: Vec<Errno>,
+        phase: Phase,
+        stop: StopOnShutdown,
+    ) -> (Ecdysis, StoppableStream<impl Stream<Item = Item> + Unpin>) {
         let ecdysis = Ecdysis::from_environment(|_| None).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let key = SocketKey::tcp(socket.local_addr().unwrap());
@@ -282,7 +353,7 @@ mod tests {
         let items = errors.into_iter().map(|errno| Err(errno.into()));
         let inner = stream::iter(items).chain(stream::pending());
         let stream = StoppableStream::new(inner, registration, &ecdysis, stop);
-        (ecdysis.watch.clone(), stream)
+        (ecdysis, stream)
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,6 +378,26 @@ mod tests {
         let (watch, mut stream) = stream_of(errors, Phase::Serving, StopOnShutdown::Yes);
         let ((), item) = tokio::join!(async { watch.set(Phase::Draining) }, stream.next());
         assert!(item.is_none());
+    }
+
+    /// What is used up is held by connections that hear of the stop only when the
+    /// stream has ended.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_though_nothing_can_be_accepted() {
+        let began = tokio::time::Instant::now();
+        let starved = || vec![Errno::EMFILE; 10_000];
+        let (watch, mut stream) = stream_of(starved(), Phase::Serving, StopOnShutdown::Yes);
+        assert!(futures::poll!(stream.next()).is_pending(), "it pauses");
+        watch.set(Phase::Stopping);
+        assert!(stream.next().await.is_none());
+        assert!(began.elapsed().as_secs() <= 2, "{:?}", began.elapsed());
+        // Nor must one that the next generation does not want spin meanwhile.
+        let (ecdysis, mut stream) = process_with(starved(), Phase::Serving, StopOnShutdown::Yes);
+        drop(ecdysis.registry.export());
+        ecdysis.registry.mark(0, false);
+        ecdysis.watch.set(Phase::Draining);
+        assert!(stream.next().await.is_none());
+        assert!(ecdysis.counts().accept_resource_errors < 30);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -69,6 +70,7 @@ pub(super) fn stopping(notifier: &Notifier) {
 /// end of the probation, because the end of the main process is the end of the
 /// service, and before the new one hears of it, so that it is heard from then on.
 pub(super) fn observer(notifier: Notifier) -> Observer {
+    let named = AtomicBool::new(false);
     Arc::new(move |stage| {
         let fields = match stage {
             Stage::Begun => match monotonic() {
@@ -81,10 +83,78 @@ pub(super) fn observer(notifier: Notifier) -> Observer {
             Stage::HandedOff => {
                 [ready(), status("new connections go to the new generation")].concat()
             }
-            Stage::Settling { successor } => main_pid(successor),
+            Stage::Settling { successor } => {
+                named.store(true, Ordering::Relaxed);
+                main_pid(successor)
+            }
             Stage::Decided(report) if report.outcome.is_ok() => return,
+            // Refused before it began: no reload was begun either, and who has been
+            // succeeded or stops is not the one to say *ready*.
+            Stage::Decided(report) if report.attempt == 0 => return,
+            // The successor was named, and has ended as it was. Heard only where
+            // systemd listens to others than the main process as well.
+            Stage::Decided(report) if named.swap(false, Ordering::Relaxed) => {
+                [ready_main(std::process::id()), status(&report.to_string())].concat()
+            }
             Stage::Decided(report) => [ready(), status(&report.to_string())].concat(),
         };
         tell(&notifier, &fields);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::error::{UpgradeError, UpgradeErrorKind};
+    use crate::report::UpgradeReport;
+
+    fn report(attempt: u64, kind: UpgradeErrorKind) -> UpgradeReport {
+        UpgradeReport { attempt, ..UpgradeReport::not_started(0, UpgradeError::new(kind)) }
+    }
+
+    /// What a manager hears of these stages.
+    fn told(stages: &[Stage<'_>]) -> Vec<String> {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let observer = observer(Notifier::connect(Some(path.as_os_str())).unwrap());
+        stages.iter().for_each(|stage| observer(*stage));
+        let mut told = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match manager.recv(&mut buffer) {
+                Ok(count) => told.push(String::from_utf8(buffer[..count].to_vec()).unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    return told;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_upgrade_is_none_that_systemd_has_to_know_of() {
+        for kind in [UpgradeErrorKind::Succeeded, UpgradeErrorKind::Stopping] {
+            assert_eq!(told(&[Stage::Decided(&report(0, kind))]), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn who_has_named_a_successor_that_is_gone_takes_the_service_back() {
+        let failed = report(1, UpgradeErrorKind::ReadyPipeClosed);
+        let own = format!("MAINPID={}", std::process::id());
+        let [named, taken_back] =
+            &told(&[Stage::Settling { successor: 7 }, Stage::Decided(&failed)])[..]
+        else {
+            panic!("two messages")
+        };
+        assert_eq!(named, "MAINPID=7");
+        assert!(taken_back.contains("READY=1") && taken_back.contains(&own), "{taken_back}");
+        let [never_named] = &told(&[Stage::Decided(&failed)])[..] else { panic!("one message") };
+        assert!(never_named.contains("READY=1") && !never_named.contains("MAINPID"));
+    }
 }

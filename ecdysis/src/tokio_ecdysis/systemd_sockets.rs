@@ -14,7 +14,8 @@ use tokio_util::udp::UdpFramed;
 use super::process::{TokioEcdysis, UdpStream};
 use super::seqpacket::UnixSeqpacketListenerStream;
 use super::stream::{StopOnShutdown, StoppableStream};
-use crate::registry::{Manner, Registration};
+use crate::listed::Manner;
+use crate::registry::Registration;
 use crate::socket::SocketKey;
 use crate::systemd::sockets::{Bound, SystemdSocketError, SystemdSockets, SystemdSocketsReadError};
 
@@ -144,10 +145,12 @@ impl TokioEcdysis {
         key: SocketKey,
     ) -> Result<(OwnedFd, Registration), SystemdSocketError> {
         if self.is_child() {
-            return self.ecdysis.registry.claim(&key)?.ok_or_else(|| {
+            let Some((socket, registration)) = self.ecdysis.registry.claim(&key)? else {
                 let asked = bound.to_string();
-                SystemdSocketError::SocketNotFoundInChildRegistry(asked)
-            });
+                return Err(SystemdSocketError::SocketNotFoundInChildRegistry(asked));
+            };
+            registration.listed.lend();
+            return Ok((socket, registration));
         }
         let Some(sockets) = &self.systemd_sockets else {
             return Err(SystemdSocketError::SystemdSocketsNotInitialized);
@@ -155,5 +158,38 @@ impl TokioEcdysis {
         let socket = sockets.take(name, bound)?;
         let registration = self.ecdysis.registry.enter(key, &socket, None, true)?;
         Ok((socket, registration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::ecdysis::Ecdysis;
+    use crate::manifest::Passed;
+    use crate::registry::Registry;
+
+    /// A predecessor that runs the published crate cannot say that a socket is
+    /// systemd's, and so its file was removed, and its queue emptied, at a stop.
+    #[tokio::test]
+    async fn a_socket_of_systemd_is_lent_whatever_the_predecessor_has_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let key = SocketKey::Unix { path: Some(path.clone()) };
+        let mut ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        let inode = Some(crate::unix_path::inode_of(&path).unwrap());
+        let passed = Passed { inode, ..Passed::new(9, key) };
+        ecdysis.registry = Registry::inheriting(vec![(passed, socket.into())]);
+        ecdysis.is_child = true;
+        let (asks, _calls) = mpsc::unbounded_channel();
+        let process = TokioEcdysis { ecdysis, asks, systemd_sockets: None };
+        let stream = process.systemd_listen_unix(StopOnShutdown::Yes, "web".to_owned(), &path);
+        let stream = stream.await.unwrap();
+        assert!(process.ecdysis.registry.export()[0].passed_as(9).lent);
+        process.ecdysis.quit();
+        drop((stream, process));
+        assert!(path.exists());
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::phase::{Listening, Phase};
 use crate::protocol::{Seen, Then};
 use crate::report::UpgradeReport;
-use crate::upgrade;
+use crate::upgrade::{self, Course};
 
 /// How this process left, and why; or what kept it from ever leaving.
 pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
@@ -170,31 +170,28 @@ impl Upgrader {
             owed @ None => *owed = Some(upgrade),
         }
         match &self.running {
-            Some(_) => self.process.ecdysis.ask(Seen::AskedUpgrade),
+            // If it has succeeded, that is known in a moment.
+            Some(_) => drop(self.process.ecdysis.ask(Seen::AskedUpgrade)),
             None => tracing::info!("upgrade kept until the predecessor has let go"),
         }
     }
 
     fn start(&mut self, upgrade: Upgrade) {
-        let (end, ended) = oneshot::channel();
-        let begun = self.process.ecdysis.course().and_then(|course| {
-            let run = move || {
-                // Nobody may be there to hear it, when the runtime is shut down.
-                drop(end.send(upgrade::run(&course, std::env::vars_os().collect())));
-            };
-            thread::Builder::new().name("ecdysis-upgrade".to_owned()).spawn(run)
-        });
-        match begun {
-            Ok(_) => {
-                let stoppers = Vec::new();
-                self.running = Some(Running { ended, upgrade, stop: None, stoppers });
-            }
+        let report = match self.process.ecdysis.course().map(Arc::new) {
+            Ok(course) => match begin(&course) {
+                Ok(ended) => {
+                    let stoppers = Vec::new();
+                    self.running = Some(Running { ended, upgrade, stop: None, stoppers });
+                    return;
+                }
+                Err(error) => course.cannot_begin(error),
+            },
             Err(error) => {
                 tracing::error!(%error, "cannot begin an upgrade");
-                let report = UpgradeReport::not_started(self.process.generation(), error.into());
-                tell(&report, upgrade.askers);
+                UpgradeReport::not_started(self.process.generation(), error.into())
             }
-        }
+        };
+        tell(&report, upgrade.askers);
     }
 
     fn stop(&mut self, wish: Wish, reason: ExitReason, asker: Asker) -> Option<(Wish, ExitReason)> {
@@ -205,8 +202,12 @@ impl Upgrader {
             }
             Some(running) => {
                 let partial = wish == Wish::PartialStop;
-                self.process.ecdysis.ask(Seen::AskedStop { partial });
-                running.stop = Some((wish, reason));
+                if self.process.ecdysis.ask(Seen::AskedStop { partial }) {
+                    running.stop = Some((wish, reason));
+                } else {
+                    // It has just been succeeded, and only its drain is left.
+                    self.process.connections().hurry();
+                }
                 running.stoppers.push(asker);
                 None
             }
@@ -273,8 +274,19 @@ impl Upgrader {
         let refused = UpgradeReport::not_started(ecdysis.generation(), stopping);
         tell(&refused, self.owed.take().into_iter().flat_map(|owed| owed.askers));
         self.triggers.close_sockets();
-        let connections = ecdysis.connections().clone();
-        tokio::spawn(hear_on(self.triggers, connections, ecdysis.generation()));
+        let refusal = match wish {
+            Wish::Upgrade | Wish::Status => UpgradeErrorKind::Succeeded,
+            Wish::Stop | Wish::PartialStop => UpgradeErrorKind::Stopping,
+        };
+        let hearing = Hearing {
+            triggers: self.triggers,
+            connections: ecdysis.connections().clone(),
+            refused: UpgradeReport::not_started(ecdysis.generation(), refusal.into()),
+            // Whoever is succeeded is not the one that systemd watches.
+            #[cfg(feature = "systemd_notify")]
+            feeder: self.feeder.filter(|_| wish != Wish::Upgrade),
+        };
+        tokio::spawn(hearing.run());
         #[cfg(feature = "systemd_notify")]
         if let (Some(_), Some(settling)) = (&self.systemd, self.settling.take())
             && ecdysis.phase() == Phase::Stopping
@@ -323,6 +335,18 @@ impl Upgrader {
     }
 }
 
+/// Begins an upgrade, on a thread of its own.
+fn begin(course: &Arc<Course>) -> io::Result<oneshot::Receiver<UpgradeReport>> {
+    let (end, ended) = oneshot::channel();
+    let course = Arc::clone(course);
+    let run = move || {
+        // Nobody may be there to hear it, when the runtime is shut down.
+        drop(end.send(upgrade::run(&course, std::env::vars_os().collect())));
+    };
+    thread::Builder::new().name("ecdysis-upgrade".to_owned()).spawn(run)?;
+    Ok(ended)
+}
+
 fn tell(report: &UpgradeReport, askers: impl IntoIterator<Item = Asker>) {
     for asker in askers {
         asker.report(report);
@@ -331,16 +355,72 @@ fn tell(report: &UpgradeReport, askers: impl IntoIterator<Item = Asker>) {
 
 /// What a process does with requests that come while it leaves: a second stop
 /// ends the drain. The handlers stay installed for the life of the process, so
-/// without this nobody could hurry it but with SIGKILL.
-async fn hear_on(mut triggers: Triggers, connections: Connections, generation: u64) {
-    loop {
-        let Asked { wish, asker, .. } = poll_fn(|cx| triggers.poll(cx, false)).await;
-        match wish {
-            Wish::Stop | Wish::PartialStop => connections.hurry(),
-            Wish::Upgrade | Wish::Status => {
-                let left = UpgradeError::new(UpgradeErrorKind::Succeeded);
-                asker.report(&UpgradeReport::not_started(generation, left));
+/// without this nobody could hurry it but with SIGKILL. One that stops is still
+/// watched by systemd, for as long as it lives: what was not to stop with the
+/// rest is served on.
+struct Hearing {
+    triggers: Triggers,
+    connections: Connections,
+    /// What whoever asks for an upgrade is told.
+    refused: UpgradeReport,
+    #[cfg(feature = "systemd_notify")]
+    feeder: Option<super::systemd::Feeder>,
+}
+
+impl Hearing {
+    async fn run(mut self) {
+        loop {
+            let Asked { wish, asker, .. } = poll_fn(|cx| self.poll(cx)).await;
+            match wish {
+                Wish::Stop | Wish::PartialStop => self.connections.hurry(),
+                Wish::Upgrade | Wish::Status => asker.report(&self.refused),
             }
         }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asked> {
+        #[cfg(feature = "systemd_notify")]
+        if let Some(feeder) = &mut self.feeder {
+            feeder.poll(cx);
+        }
+        self.triggers.poll(cx, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use tokio::signal::unix::SignalKind;
+
+    use super::super::builder::TokioEcdysisBuilder;
+    use super::*;
+    use crate::upgrade::Says;
+
+    #[tokio::test]
+    async fn a_stop_before_the_report_of_an_upgrade_is_delivered_is_passed_on() {
+        let mut builder = TokioEcdysisBuilder::new(SignalKind::user_defined2()).unwrap();
+        builder.stop_on_signal(SignalKind::user_defined1()).unwrap();
+        builder.set_probation(Duration::ZERO);
+        let says = Says::of(builder.program_mut());
+        let asks = builder.asks.clone();
+        let requests = Arc::clone(builder.ecdysis.requests.as_ref().unwrap());
+        let taken = Arc::new(AtomicBool::new(false));
+        let hook_taken = Arc::clone(&taken);
+        builder.on_upgrade(move |_| {
+            drop(asks.send(Asked::by_call(Wish::Stop, None)));
+            // Until the loop has taken it, while it still waits for the upgrade.
+            let mut polled = [PollFd::new(requests.wake(), PollFlags::POLLIN)];
+            let ready = poll(&mut polled, PollTimeout::from(60_000_u16)).unwrap();
+            hook_taken.store(ready == 1, Ordering::SeqCst);
+        });
+        let (process, leave) = builder.ready().unwrap();
+        let (report, left) = tokio::join!(process.upgrade(), leave);
+        report.outcome.unwrap();
+        assert!(taken.load(Ordering::SeqCst));
+        assert!(matches!(left, Ok((ExitMode::Upgrade, _))), "{left:?}");
+        assert_eq!(says.hear(), "stopped\n");
     }
 }

@@ -1,15 +1,19 @@
 //! Control sockets, from the outside: `ecdysis-ctl`, the library's client, and
 //! clients of the published crate, which only connect.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{self, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use ecdysis::control::{Answer, Command, Outcome, Status, request};
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 use crate::clients::{Looping, greet};
 use crate::service::{PATIENCE, Service, Start, eventually, field, signal, stop};
@@ -114,6 +118,42 @@ fn ctl_stops_the_service() {
     for socket in ["control", "upgrade", "stop", "drain"] {
         assert!(!service.path(socket).exists(), "{socket} is left");
     }
+}
+
+/// Even where the file lets everybody connect.
+#[test]
+fn a_user_who_may_not_ask_is_refused_whatever_the_socket() {
+    if !geteuid().is_root() {
+        println!("NOT TESTED: it takes root to be another user");
+        return;
+    }
+    let service = Start::new("tokio").serve();
+    let everybody = |path: PathBuf, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    everybody(service.path("."), 0o711);
+    // The program itself may be where only root can reach it.
+    let program = service.path("ctl");
+    let mut copy = process::Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_ecdysis-ctl")).arg(&program);
+    assert!(copy.status().unwrap().success());
+    for (socket, command) in
+        [("control", "upgrade"), ("control", "status"), ("upgrade", "upgrade"), ("stop", "stop")]
+    {
+        everybody(service.path(socket), 0o666);
+        let mut asks = process::Command::new(&program);
+        asks.arg(service.path(socket)).arg(command).uid(4711).gid(4711);
+        let (code, answer, complaint) = told(asks.output().unwrap());
+        assert_ne!(code, Some(0), "{socket}, {command}");
+        assert!(!answer.ok && answer.upgrade.is_none() && answer.status.is_none(), "{answer:?}");
+        assert!(complaint.contains("user 4711 may not ask here"), "{complaint}");
+    }
+    let status = status(&service);
+    assert_eq!((status.pid, status.generation), (service.first_pid(), 0));
+    assert_eq!(
+        (status.phase.as_str(), &status.counters["upgrades_started"]),
+        ("serving", &0.into())
+    );
 }
 
 #[test]

@@ -120,6 +120,20 @@ mod in_a_successor {
     }
 
     #[test]
+    fn one_that_talks_without_end_is_not_listened_to_without_end() {
+        let service = Start::new("tokio").with("PROBATION", "0").serve();
+        // Before it is ready, it is garbage, and then it is killed.
+        service.replace_with("exec yes >&4");
+        let error = upgrade(&service).error.unwrap();
+        assert!(error.contains("something other than ready"), "{error}");
+        // Afterwards: that it does not want this, and that it does not want this.
+        let flood = "printf 'OKe\\001'; exec yes NN | tr '\\n' N";
+        service.replace_with(&format!("{{ {flood}; }} >&4"));
+        let answer = upgrade(&service);
+        assert!(answer.ok, "{answer:?}");
+    }
+
+    #[test]
     fn what_is_wrong_with_a_manifest_is_said_and_the_predecessor_serves_on() {
         let service = Start::new("tokio").with("PROBATION", "0").serve();
         // A pipe of our own in the place of the manifest's. It is not the one

@@ -34,6 +34,34 @@ fn an_error_can_be_named_passed_on_and_its_cause_looked_up() {
     ecdysis.quit();
 }
 
+/// The flag was cleared when the listener was made, and after each failure.
+#[test]
+fn a_listener_that_the_application_polls_itself_never_blocks() {
+    let mut ecdysis = Ecdysis::try_new().unwrap();
+    ecdysis.program_mut().path("/nonexistent/program");
+    let any = ([127, 0, 0, 1], 0).into();
+    let late = ecdysis.listen_tcp(any).unwrap();
+    late.set_nonblocking(true).unwrap();
+    let early = ecdysis.build_listen_tcp(any, |socket, address| {
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1)?;
+        Ok(socket.into())
+    });
+    let listeners = [late, early.unwrap()];
+    let never_block = || {
+        for listener in &listeners {
+            assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+    };
+    never_block();
+    ecdysis.ready().unwrap();
+    never_block();
+    ecdysis.upgrade().unwrap_err();
+    never_block();
+    ecdysis.quit();
+}
+
 #[cfg(feature = "tokio_ecdysis")]
 #[tokio::test]
 async fn a_process_that_is_dropped_makes_nobody_panic() {

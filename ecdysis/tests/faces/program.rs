@@ -7,7 +7,7 @@ use ecdysis::control::{Command, request};
 use nix::sys::signal::Signal;
 
 use crate::clients::greet;
-use crate::service::{PATIENCE, Service, Start, field, signal};
+use crate::service::{PATIENCE, Service, Start, eventually, field, signal};
 
 /// Upgrades, and returns the pid of the new generation.
 fn upgrade(service: &Service, to: u64) -> u32 {
@@ -120,4 +120,25 @@ fn a_second_constructor_in_a_successor_finds_no_predecessor() {
     upgrade(&service, 1);
     service.log_until("a second constructor: is_child=false");
     assert_eq!(upgrade(&service, 2), greet(service.address()).unwrap().pid);
+}
+
+/// The signals that a process ignores, as bits (proc_pid_status(5)).
+fn ignored(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap()
+}
+
+/// They stayed ignored for ever, and so nothing but SIGKILL could stop it.
+#[test]
+fn signals_that_the_successor_does_not_handle_have_their_effect_once_it_is_settled() {
+    let service = Start::new("tokio").with("PROBATION", "0").serve();
+    service.replace_with("exec $real --ignored --exact --nocapture subjects::blocking");
+    signal(service.first_pid(), Signal::SIGHUP);
+    let report = service.log_until("upgrade to generation 1 (pid ");
+    let pid = report.split_once("(pid ").unwrap().1.split_once(')').unwrap().0.parse().unwrap();
+    let bits = [Signal::SIGHUP, Signal::SIGTERM].map(|signal| 1_u64 << (signal as i32 - 1));
+    eventually("they are let in", || (ignored(pid) & (bits[0] | bits[1]) == 0).then_some(()));
+    signal(pid, Signal::SIGTERM);
+    service.log_to_the_end();
 }

@@ -22,6 +22,13 @@ use tempfile::TempDir;
 use crate::clients::{Looping, greet};
 use crate::service::{PATIENCE, Service, Start, field, signal};
 
+/// What the kernel says of a process (proc_pid_status(5)).
+fn field_of_status(pid: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    line.unwrap().trim().to_owned()
+}
+
 /// Where messages come in.
 struct Manager {
     socket: UnixDatagram,
@@ -123,6 +130,10 @@ impl Manager {
             let before = self.main.replace(main.parse().unwrap());
             if before != self.main.get() {
                 self.before.set(before);
+                // We are to the service what systemd would be: a process that is
+                // not its child yet is a stranger to it for ever (E61).
+                let parent = field_of_status(self.main.get(), "PPid");
+                assert_eq!(parent, std::process::id().to_string());
             }
         }
         Ok(message)
@@ -333,6 +344,23 @@ fn the_watchdog_is_fed_by_the_main_process_and_without_a_gap() {
     }
     manager.serves(second, 1);
     assert_eq!(fed_after("WATCHDOG"), second);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_what_outlives_a_partial_stop_is_served() {
+    let manager = Manager::at_a_path();
+    let service = manager.serve(Start::new("tokio").with("WATCHDOG_USEC", "20000"));
+    let lasting = service.log_until("has its lasting listener on ");
+    let lasting = lasting.rsplit_once(' ').unwrap().1.parse().unwrap();
+    let mut client = greet(lasting).unwrap();
+    assert!(request(&service.path("drain"), Command::Drain, PATIENCE).unwrap().ok);
+    service.log_until("generation 0 leaves: PartialStop");
+    // What was said before that has been read, or is read now.
+    while manager.next_now().is_some() {}
+    for _ in 0..5 {
+        assert_eq!(manager.next().names(), ["WATCHDOG"]);
+    }
+    assert!(client.echoes("served on"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,6 +30,8 @@ pub(crate) const EXEC: &str = "exec \"$0\" \"$@\"";
 /// were started from it.
 pub(crate) struct Server {
     directory: TempDir,
+    /// Whom its processes belong to, if not to who runs the test.
+    pub(crate) user: Option<u32>,
     first: Option<Child>,
     lines: Receiver<String>,
     log: Vec<String>,
@@ -53,7 +55,21 @@ impl Server {
         symlink("real", directory.path().join("server")).unwrap();
         let (_, lines) = mpsc::channel();
         let (log, read) = (Vec::new(), HashMap::new());
-        Self { directory, first: None, lines, log, read, pid: 0, generation: 0 }
+        Self { directory, user: None, first: None, lines, log, read, pid: 0, generation: 0 }
+    }
+
+    /// One whose processes belong to this user, who may be kept from where the
+    /// program is; it takes root to make one.
+    pub(crate) fn of_user(uid: u32) -> Self {
+        let mut server = Self::new();
+        let real = server.path("real");
+        fs::remove_file(&real).unwrap();
+        // By another process, as in `write_script`.
+        let copied = Command::new("cp").arg(program("every_socket")).arg(&real).status().unwrap();
+        assert!(copied.success());
+        chown(server.directory.path(), Some(uid), None).unwrap();
+        server.user = Some(uid);
+        server
     }
 
     /// A server that has taken these steps, and is ready.
@@ -122,7 +138,11 @@ impl Server {
     /// does not wait.
     pub(crate) fn launch(&mut self, script: &str, arguments: &[&str]) {
         self.end();
-        let mut first = Command::new("/bin/sh")
+        let mut command = Command::new("/bin/sh");
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        let mut first = command
             .args(["-c", script])
             .arg(self.path("server"))
             .args(arguments)

@@ -67,6 +67,16 @@ fn a_successor_that_fails_does_not_touch_it() {
     assert_eq!(fs::read_dir(server.path("run")).unwrap().count(), 1, "nothing is left");
 }
 
+/// The published crate does so. The file named a process that was gone.
+#[test]
+fn one_that_a_successor_writes_before_it_fails_names_the_old_one_again() {
+    let mut server = start(&[]);
+    server.replace_with("printf %s $$ >\"${0%/*}/run/pid\"; exit 3");
+    signal(server.first_pid(), Signal::SIGHUP);
+    server.log_until("failed after");
+    comes_to_name(&server, server.first_pid());
+}
+
 #[test]
 fn after_a_rollback_it_names_the_old_one_again() {
     let mut server = start(&["--probation", "1h"]);

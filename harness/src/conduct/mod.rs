@@ -6,6 +6,7 @@ mod error;
 mod prepare;
 mod interrupt;
 mod trigger;
+mod witness;
 mod stage;
 mod storm;
 mod start;

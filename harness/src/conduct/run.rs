@@ -8,19 +8,19 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, Stamp};
 use crate::event::{
-    Counters, Generation, KernelLedger, Observer, Progress, Recording, Scope, ServerLedger,
-    Sightings, Timeline, VERSION,
+    Generation, Observer, Progress, Recording, Scope, ServerLedger, Sightings, Timeline, VERSION,
 };
 use crate::load::{self, Gathered};
-use crate::observe::counters;
+use crate::observe::Watch;
 use crate::scenario::Plan;
 use crate::subject::{Subject, native};
 
 use super::error::ConductError;
 use super::prepare::Prepared;
 use super::stage::Stage;
-use super::start::subject;
+use super::start::{address, subject};
 use super::storm::Storm;
+use super::witness::Witness;
 
 /// Conducts the run, telling `tell` every second how far it has come.
 ///
@@ -33,10 +33,12 @@ pub fn conduct(
     tell: &mut dyn FnMut(&Progress),
 ) -> Result<Recording, ConductError> {
     let directory = TempDir::new().map_err(ConductError::system("make a directory"))?;
-    let before = counters::read().map_err(ConductError::system("read the kernel's counters"))?;
+    let address = address(plan).map_err(ConductError::system("find a free port"))?;
     let clock = Clock::start();
+    let watch =
+        Watch::start(clock, address).map_err(ConductError::system("read the kernel's counters"))?;
     let started_unix = Clock::unix_seconds();
-    let (subject, address) = subject(plan, directory.path(), &prepared.binaries, clock)?;
+    let subject = subject(plan, directory.path(), address, &prepared.binaries, clock)?;
 
     let sightings = Sightings::default();
     let site = load::Site { address, directory: directory.path() };
@@ -49,6 +51,8 @@ pub fn conduct(
         subject,
         sightings,
         load,
+        watch,
+        witness: Witness::default(),
         interrupts: prepared.interrupts,
         address,
         directory: directory.path(),
@@ -60,7 +64,7 @@ pub fn conduct(
     };
     let mut timeline = Timeline { load_began: now, ..Timeline::default() };
     let storm = play(&mut stage, &mut timeline);
-    Ok(close(stage, timeline, storm, started_unix, directory.path(), prepared.scope, before))
+    Ok(close(stage, timeline, storm, started_unix, directory.path(), prepared.scope))
 }
 
 /// The phases in which there is load.
@@ -91,11 +95,11 @@ fn close(
     started_unix: u64,
     directory: &Path,
     scope: Scope,
-    before: Counters,
 ) -> Recording {
     let serving = stage.serving();
-    let Stage { plan, clock, mut subject, sightings, load, interrupts, mut interrupted, .. } =
-        stage;
+    let Stage {
+        plan, clock, mut subject, sightings, load, watch, interrupts, mut interrupted, ..
+    } = stage;
     let gathered = if interrupted.is_some() { load.abort() } else { load.finish() };
     timeline.load_ended = gathered.load_ended;
     interrupted = interrupted.or_else(|| interrupts.came());
@@ -115,8 +119,7 @@ fn close(
         .map(|template| PathBuf::from(template.replace("{dir}", &directory.to_string_lossy())));
     let attached = plan.target.attach.is_some();
     let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref(), attached);
-    // Without counters nothing is proved; the judge sees that they are not there.
-    let after = counters::read().unwrap_or_default();
+    let kernel = watch.finish(scope);
     timeline.ended = clock.now();
     let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
     Recording {
@@ -129,7 +132,7 @@ fn close(
         generations,
         upgrades: storm.upgrades,
         faults: storm.faults,
-        kernel: KernelLedger { scope, before, after },
+        kernel,
         observer: Observer { intended, hiccup_max, hiccup_p99 },
         interrupted,
         leaked,

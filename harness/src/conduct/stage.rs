@@ -9,12 +9,14 @@ use std::time::Duration;
 use crate::clock::{Clock, Stamp};
 use crate::event::{Progress, Sightings};
 use crate::load::Running;
+use crate::observe::Watch;
 use crate::scenario::Plan;
 use crate::scenario::plan::{Addressee, By};
 use crate::subject::{Binaries, Places, Subject, native, resolve};
 
 use super::interrupt::Interrupts;
 use super::trigger::Trigger;
+use super::witness::Witness;
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(10);
@@ -29,6 +31,8 @@ pub(super) struct Stage<'a> {
     pub(super) subject: Subject,
     pub(super) sightings: Sightings,
     pub(super) load: Running,
+    pub(super) watch: Watch,
+    pub(super) witness: Witness,
     pub(super) interrupts: Interrupts,
     /// Where the server is.
     pub(super) address: SocketAddr,
@@ -136,6 +140,7 @@ impl Stage<'_> {
 
     fn look_around(&mut self) {
         self.subject.refresh();
+        self.watch.edges(self.witness.news(self.subject.processes()));
         if self.interrupted.is_none() {
             self.interrupted = self.interrupts.came();
         }

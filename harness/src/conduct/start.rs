@@ -19,25 +19,29 @@ use super::stage::here;
 /// How many lines of the subject's log an error shows.
 const LOG_LINES: usize = 20;
 
-/// The subject and where it listens, once it does.
+/// Where the subject listens, or is to: a port that nobody has now. In a network of
+/// our own nobody can take it.
+pub(super) fn address(plan: &Plan) -> io::Result<SocketAddr> {
+    match &plan.target.attach {
+        Some(attach) => Ok(attach.connect),
+        None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr(),
+    }
+}
+
+/// The subject, once it listens.
 pub(super) fn subject(
     plan: &Plan,
     directory: &Path,
+    address: SocketAddr,
     binaries: &Binaries,
     clock: Clock,
-) -> Result<(Subject, SocketAddr), ConductError> {
+) -> Result<Subject, ConductError> {
     if let Some(attach) = &plan.target.attach {
-        return Ok((find(plan, attach, clock)?, attach.connect));
+        return find(plan, attach, clock);
     }
-    let address = free_address().map_err(ConductError::system("find a free port"))?;
     let places = Places { address, directory, here: &here(&plan.path), pid: None, binaries };
     let command = resolve(&plan.target.command, places);
-    Ok((start(plan, &command, directory, address, clock)?, address))
-}
-
-/// A port that nobody has now. In a network of our own nobody can take it.
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    start(plan, &command, directory, address, clock)
 }
 
 /// A server that runs already.

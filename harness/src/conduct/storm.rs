@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::chaos::{Attempt, KillBeforeReady};
 use crate::clock::Stamp;
-use crate::event::{FaultRecord, Outcome, Resources, Upgrade};
+use crate::event::{Edge, FaultRecord, Outcome, Resources, Upgrade};
 use crate::observe::procfs;
 use crate::scenario::plan::{Addressee, Fault, FaultKind, Upgrades};
 
@@ -84,6 +84,7 @@ impl Storm {
     }
 
     fn upgrade(&mut self, stage: &mut Stage<'_>, number: u64, chance: &mut StdRng) -> Upgrade {
+        stage.watch.edges(vec![Edge::Triggered(number)]);
         let triggered = stage.clock.now();
         let mut upgrade = Upgrade {
             number,
@@ -218,6 +219,7 @@ impl Storm {
             self.initialisations.push(answered - seen);
         }
         (upgrade.new_pid, upgrade.new_seen) = (Some(served.pid), seen);
+        stage.watch.edges(vec![Edge::Answered(upgrade.number)]);
         self.note_listeners(served.pid);
         if self.resources.is_empty() && compares(stage) {
             // Once, the next upgrade waits until this one is wholly over.

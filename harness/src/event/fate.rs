@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The one way in which an operation ended.
@@ -21,7 +22,9 @@ pub enum Fate {
 
 /// Every way in which a client can be hurt. The ids are stable: reports,
 /// gates and other people's scripts name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Harm {
     /// `ECONNREFUSED` while connecting.

@@ -8,6 +8,7 @@
 mod fate;
 mod fault;
 mod kernel;
+mod machine;
 mod operation;
 mod process;
 mod progress;
@@ -16,7 +17,8 @@ mod sightings;
 
 pub use fate::{Fate, Harm};
 pub use fault::FaultRecord;
-pub use kernel::{Counters, KernelLedger, Scope};
+pub use kernel::{Counters, Edge, KernelLedger, Queue, Reset, Resets, Sample, Samples, Scope};
+pub use machine::Machine;
 pub use operation::{Connection, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
 pub use progress::Progress;

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fate::Fate;
 use crate::clock::Stamp;
 
 /// What an operation tried to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpKind {
     /// Connect, read the greeting, send, read the reply, finish, read the end:
@@ -48,7 +49,7 @@ pub struct Operation {
 }
 
 /// Which process answered, as it said itself in its greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Served {
     /// The generation it claims to be, if it says.
     pub generation: Option<u64>,
@@ -83,4 +84,11 @@ pub struct Connection {
     pub bytes_in: u64,
     /// Whether the connection ended by RST.
     pub reset: bool,
+    /// Segments that the client's kernel had sent again when the handshake was
+    /// complete: SYNs that were lost. `None`: not asked.
+    #[serde(default)]
+    pub syn_retransmits: Option<u32>,
+    /// The same when the client let go of it, SYNs included.
+    #[serde(default)]
+    pub retransmits: Option<u32>,
 }

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ProcessExit")]
 pub enum Exit {
     /// By `exit`, with this status.
     Code(i32),
@@ -61,7 +63,7 @@ pub struct ServerLedger {
 }
 
 /// What a process holds, connections not counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
     /// Descriptor number → what it is (`socket:listener`, `pipe`, `anon_inode:[eventpoll]`, …),
     /// connections left out.
@@ -75,8 +77,9 @@ pub struct Resources {
 }
 
 /// How an upgrade ended, seen from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "UpgradeOutcome")]
 pub enum Outcome {
     /// A client was answered by a process it had not been answered by before.
     Completed,

@@ -125,6 +125,8 @@ impl<'a> Client<'a> {
             bytes_out: 0,
             bytes_in: 0,
             reset: false,
+            syn_retransmits: None,
+            retransmits: None,
         };
         Self {
             context,
@@ -181,6 +183,7 @@ impl<'a> Client<'a> {
         })?;
         self.row.established = Some(context.clock.now());
         self.row.local = link.local();
+        self.row.syn_retransmits = link.retransmits();
         self.link = Some(link);
         Ok(())
     }
@@ -335,7 +338,9 @@ impl<'a> Client<'a> {
 
     /// Lets go of the connection and enters its row.
     pub(super) fn close(mut self) {
-        drop(self.link.take());
+        if let Some(link) = self.link.take() {
+            self.row.retransmits = link.retransmits();
+        }
         self.row.closed = self.context.clock.now();
         self.context.ledger.connection(self.row);
     }

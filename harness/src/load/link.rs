@@ -12,6 +12,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::tcpinfo;
+
 /// Clients come from 127.0.1.1 to 127.0.1.64: ports are free per pair of
 /// addresses, and one address alone would run out of them.
 const SOURCES: u32 = 64;
@@ -70,6 +72,14 @@ impl Link {
             Self::Unix(stream) => stream.take_error(),
         };
         matches!(error, Ok(Some(_)))
+    }
+
+    /// Segments that were sent again so far, where the kernel counts them.
+    pub(super) fn retransmits(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(stream) => tcpinfo::retransmits(stream),
+            Self::Unix(_) => None,
+        }
     }
 }
 

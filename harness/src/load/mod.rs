@@ -14,8 +14,10 @@ mod schedule;
 mod payload;
 mod greeting;
 mod http;
+mod tcpinfo;
 mod classify;
 mod ledger;
+mod intended;
 mod pacer;
 mod hiccup;
 mod link;
@@ -28,3 +30,4 @@ mod generator;
 mod tests;
 
 pub use generator::{Gathered, Running, Site, start};
+pub use intended::{Intended, intended};

@@ -74,8 +74,16 @@ fn plan(loads: Vec<Load>) -> Plan {
             connections_per_upgrade: 0.0,
             faults: 0,
             tolerated: Vec::new(),
+            faults_delivered: None,
+            ops_in_window: Vec::new(),
         },
-        limits: ObserverLimits { lateness_p99: phase, hiccup_max: phase },
+        limits: ObserverLimits {
+            lateness_p99: phase,
+            lateness_max: phase,
+            hiccup_max: phase,
+            shed: 0,
+        },
+        gates: Vec::new(),
     }
 }
 

@@ -5,21 +5,42 @@ use std::io::{self, ErrorKind};
 
 use crate::event::Counters;
 
-/// Reads every counter of this process's network namespace.
-///
-/// # Errors
-///
-/// A table could not be read. A kernel without IPv6 has no `snmp6`; that is
-/// no error.
-pub fn read() -> io::Result<Counters> {
-    let mut counters = parse_table(&fs::read_to_string("/proc/self/net/snmp")?);
-    counters.extend(parse_table(&fs::read_to_string("/proc/self/net/netstat")?));
-    match fs::read_to_string("/proc/self/net/snmp6") {
-        Ok(text) => counters.extend(parse_list(&text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+/// The kernel's tables of counters, as they were read.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    snmp: String,
+    netstat: String,
+    snmp6: String,
+}
+
+impl Tables {
+    /// Reads those of this process's network namespace. Nothing is parsed yet:
+    /// what happens while the tables are read may be counted or not, so that
+    /// should not take long.
+    ///
+    /// # Errors
+    ///
+    /// A table could not be read. A kernel without IPv6 has no `snmp6`; that is
+    /// no error.
+    pub fn read() -> io::Result<Self> {
+        Ok(Self {
+            snmp: fs::read_to_string("/proc/self/net/snmp")?,
+            netstat: fs::read_to_string("/proc/self/net/netstat")?,
+            snmp6: match fs::read_to_string("/proc/self/net/snmp6") {
+                Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+                other => other?,
+            },
+        })
     }
-    Ok(counters)
+
+    /// Every counter in them.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = parse_table(&self.snmp);
+        counters.extend(parse_table(&self.netstat));
+        counters.extend(parse_list(&self.snmp6));
+        counters
+    }
 }
 
 /// Parses `snmp` and `netstat`: a line of names, then a line of values, both
@@ -85,7 +106,7 @@ mod tests {
 
     #[test]
     fn this_kernel_has_the_counters_that_verdicts_read() {
-        let counters = read().unwrap();
+        let counters = Tables::read().unwrap().counters();
         for name in ["Tcp.OutRsts", "Tcp.PassiveOpens", "TcpExt.ListenDrops"] {
             assert!(counters.contains_key(name), "{name}");
         }

@@ -5,5 +5,15 @@
 //! its help: a server under test cannot lie here.
 
 pub mod counters;
+pub mod machine;
 pub mod netns;
 pub mod procfs;
+pub mod sockdiag;
+pub mod sampler;
+mod reset_line;
+pub mod tracefs;
+mod watch;
+mod capabilities;
+
+pub use capabilities::{Capability, capabilities};
+pub use watch::Watch;

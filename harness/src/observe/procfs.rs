@@ -47,6 +47,13 @@ pub fn kin(pid: u32) -> Option<Kin> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The process that a thread belongs to; `None` once it is gone.
+#[must_use]
+pub fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    field(&status, "Tgid").and_then(|pid| pid.try_into().ok())
+}
+
 /// Inodes of the listening TCP sockets that `pid` has open.
 ///
 /// # Errors

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::harmed::MAX_CONNS;
 use super::latency::{Latency, histogram};
-use super::windows::{Standing, Window, Windows, longest_gap, upgrade_at};
+use super::windows::{Standing, Window, Windows, longest_gap};
 use crate::clock::nanos;
-use crate::event::{Fate, Harm, OpKind, Operation, Recording, Served};
-
-/// More connections than this nobody looks at one by one.
-const MAX_CONNS: usize = 200;
+use crate::event::{Connection, Fate, Harm, Operation, Recording};
 
 /// One population of clients.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Population {
     pub(super) name: String,
     pub(super) ops: usize,
@@ -21,20 +20,26 @@ pub(super) struct Population {
     pub(super) rate: f64,
     pub(super) ok: usize,
     pub(super) harmed: usize,
+    /// Of operations that ended well, after the warm-up.
     pub(super) latency: Option<Latency>,
+    /// Of the same, the time they had to wait for the harness left out.
     pub(super) service: Option<Latency>,
     /// How long the harmed waited until they were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) failure_latency: Option<Latency>,
     pub(super) windows: PerWindow,
+    /// The longest time in which no operation was begun that ended well.
     pub(super) longest_gap_ns: u64,
 }
 
 /// Latency by window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct PerWindow {
+    /// Before the first upgrade could start.
     pub(super) baseline: Option<Latency>,
+    /// While an upgrade was under way.
     pub(super) during: Option<Latency>,
+    /// Between upgrades and after them.
     pub(super) after: Option<Latency>,
 }
 
@@ -89,19 +94,21 @@ fn response(operation: &Operation) -> std::time::Duration {
 }
 
 /// How often a kind of harm was done, and to which connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct HarmDone {
+    /// Operations.
     pub(super) count: usize,
+    /// The first connections it was done to, by id.
     pub(super) conns: Vec<u64>,
 }
 
 /// Every kind of harm, done or not.
-pub(super) fn harm(recording: &Recording, standing: &Standing) -> BTreeMap<&'static str, HarmDone> {
+pub(super) fn harm(recording: &Recording, standing: &Standing) -> BTreeMap<Harm, HarmDone> {
     let mut all: BTreeMap<_, HarmDone> =
-        Harm::ALL.into_iter().map(|harm| (harm.id(), HarmDone::default())).collect();
+        Harm::ALL.into_iter().map(|harm| (harm, HarmDone::default())).collect();
     for operation in &recording.operations {
         let Some(harm) = standing.harm(operation) else { continue };
-        let done = all.entry(harm.id()).or_default();
+        let done = all.entry(harm).or_default();
         done.count += 1;
         if done.conns.len() < MAX_CONNS && !done.conns.contains(&operation.connection) {
             done.conns.push(operation.connection);
@@ -111,7 +118,7 @@ pub(super) fn harm(recording: &Recording, standing: &Standing) -> BTreeMap<&'sta
 }
 
 /// How the operations ended, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Fates {
     pub(super) intended: u64,
     pub(super) dispatched: usize,
@@ -121,14 +128,25 @@ pub(super) struct Fates {
     pub(super) limit_hit: usize,
     /// Connections on which `connect` was called.
     pub(super) connections: usize,
+    /// Of these, connections whose handshake was completed.
+    pub(super) established: usize,
+    /// Of these, connections on which the server sent something.
+    pub(super) answered: usize,
+    /// Connections that were reset.
+    pub(super) reset: usize,
 }
 
 /// Counts how the operations ended.
 pub(super) fn fates(recording: &Recording, standing: &Standing) -> Fates {
+    let connections =
+        |holds: fn(&&Connection) -> bool| recording.connections.iter().filter(holds).count();
     let mut fates = Fates {
         intended: recording.observer.intended.iter().sum(),
         dispatched: recording.operations.len(),
-        connections: recording.connections.iter().filter(|conn| conn.opened.is_some()).count(),
+        connections: connections(|conn| conn.opened.is_some()),
+        established: connections(|conn| conn.established.is_some()),
+        answered: connections(|conn| conn.first_byte.is_some()),
+        reset: connections(|conn| conn.reset),
         ..Fates::default()
     };
     for operation in &recording.operations {
@@ -140,44 +158,4 @@ pub(super) fn fates(recording: &Recording, standing: &Standing) -> Fates {
         }
     }
     fates
-}
-
-/// The first operation that was seen to be harmed: where to look first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct FirstHarm {
-    pub(super) harm: Harm,
-    pub(super) operation: u64,
-    pub(super) kind: OpKind,
-    pub(super) population: Option<String>,
-    pub(super) conn: u64,
-    pub(super) local: Option<String>,
-    pub(super) dispatched_ns: u64,
-    pub(super) finished_ns: u64,
-    /// The upgrade under way when it ended.
-    pub(super) upgrade: Option<u64>,
-    pub(super) after_trigger_ns: Option<u64>,
-    pub(super) errno: Option<i32>,
-    pub(super) served: Option<Served>,
-}
-
-/// Finds the first harm, if there is any.
-pub(super) fn first_harm(recording: &Recording, standing: &Standing) -> Option<FirstHarm> {
-    let harmed = recording.operations.iter().filter_map(|op| Some((op, standing.harm(op)?)));
-    let (first, harm) = harmed.min_by_key(|(op, _)| (op.finished, op.id))?;
-    let conn = recording.connections.iter().find(|conn| conn.id == first.connection);
-    let upgrade = upgrade_at(&recording.upgrades, first.finished);
-    Some(FirstHarm {
-        harm,
-        operation: first.id,
-        kind: first.kind,
-        population: recording.populations.get(usize::from(first.population)).cloned(),
-        conn: first.connection,
-        local: conn.and_then(|conn| conn.local).map(|local| local.to_string()),
-        dispatched_ns: first.dispatched.0,
-        finished_ns: first.finished.0,
-        upgrade: upgrade.map(|upgrade| upgrade.number),
-        after_trigger_ns: upgrade.map(|upgrade| nanos(first.finished - upgrade.triggered)),
-        errno: first.errno,
-        served: conn.and_then(|conn| conn.served),
-    })
 }

@@ -8,7 +8,7 @@ pub fn explain(harm: Harm) -> String {
     format!("{harm}\n  The client saw: {}.\n  Usual cause:    {}.\n", seen(harm), cause(harm))
 }
 
-fn seen(harm: Harm) -> &'static str {
+pub(super) fn seen(harm: Harm) -> &'static str {
     match harm {
         Harm::Refused => "connect failed with ECONNREFUSED",
         Harm::ResetConnect => "connect failed with ECONNRESET",
@@ -42,7 +42,7 @@ fn seen(harm: Harm) -> &'static str {
     }
 }
 
-fn cause(harm: Harm) -> &'static str {
+pub(super) fn cause(harm: Harm) -> &'static str {
     match harm {
         Harm::Refused => "the old process closed its listener before the new one had one",
         Harm::ResetConnect => "the listener was closed while the handshake was under way",

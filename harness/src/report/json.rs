@@ -12,3 +12,13 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
     text.push('\n');
     Ok(text)
 }
+
+/// The report that was stored as `text`.
+///
+/// # Errors
+///
+/// When it is none, or one of a schema that is not known here. The message has
+/// the line and what would be accepted.
+pub fn parse(text: &str) -> serde_json::Result<Report> {
+    serde_json::from_str(text)
+}

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::clients::Fates;
-use super::latency::{Figures, figures, histogram};
+use super::latency::{Figures, Unit, figures, histogram};
 use crate::clock::nanos;
 use crate::event::{KernelLedger, Recording, Scope};
 use crate::verdict::{Law, Status, Verdict};
 
 /// What clients, servers and kernel counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Ledger {
     #[serde(flatten)]
     pub(super) clients: Fates,
@@ -22,7 +23,7 @@ pub(super) struct Ledger {
 }
 
 /// The sums over the ledgers of all generations that left one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct ServerSums {
     pub(super) accepted: u64,
     pub(super) first_read: u64,
@@ -33,7 +34,7 @@ pub(super) struct ServerSums {
 }
 
 /// What the kernel counted of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct KernelSums {
     pub(super) active_opens: i128,
@@ -42,7 +43,7 @@ pub(super) struct KernelSums {
 }
 
 /// A conservation law.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct LawRow {
     pub(super) id: String,
     pub(super) says: String,
@@ -97,7 +98,7 @@ fn server_sums(recording: &Recording) -> Option<ServerSums> {
 }
 
 /// The kernel's counters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Kernel {
     pub(super) scope: Scope,
     /// Those that moved, and how far.
@@ -117,8 +118,8 @@ impl Kernel {
     }
 }
 
-/// How well the observer kept up, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How well the observer kept up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Observer {
     /// From intended to dispatched.
     pub(super) lateness: Option<Figures>,
@@ -126,8 +127,9 @@ pub(super) struct Observer {
 }
 
 /// How late threads that only sleep were woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Hiccup {
+    pub(super) unit: Unit,
     pub(super) p99: u64,
     pub(super) max: u64,
 }
@@ -138,6 +140,7 @@ impl Observer {
         Self {
             lateness: figures(&histogram(late)),
             hiccup: Hiccup {
+                unit: Unit::Nanoseconds,
                 p99: nanos(recording.observer.hiccup_p99),
                 max: nanos(recording.observer.hiccup_max),
             },

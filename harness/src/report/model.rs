@@ -2,50 +2,40 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::{fs, io, thread};
 
-use serde::Serialize;
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
-use super::clients::{self, FirstHarm, HarmDone, Population};
+use super::clients::{self, HarmDone, Population};
+use super::harmed::{self, Harmed};
 use super::ledgers::{Kernel, Ledger, Observer};
-use super::processes::{FaultRow, GenerationRow, UpgradeRow, UpgradeTotals};
+use super::processes::{self, FaultRow, GenerationRow, UpgradeRow, UpgradeTotals};
+use super::superposed::{Superposed, superposed};
+use super::timeline::Timeline;
 use super::windows::Standing;
-use crate::event::{Recording, Scope};
+use crate::event::{Harm, Machine, Recording, Scope};
 use crate::exit::Exit;
 use crate::scenario::Plan;
 use crate::verdict::{Bounds, Check, Outcome, Status, Verdict};
 
-/// The machine a run was made on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The kernel's release.
-    pub kernel: String,
-    /// Processors this process may use.
-    pub cpus: usize,
+/// Which form this is. Fields are only ever added to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(super) enum Schema {
+    /// The first.
+    #[serde(rename = "harness/result/1")]
+    V1,
 }
 
-impl Machine {
-    /// This machine.
-    ///
-    /// # Errors
-    ///
-    /// When it does not say.
-    pub fn read() -> io::Result<Self> {
-        Ok(Self {
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            cpus: thread::available_parallelism()?.get(),
-        })
-    }
-}
-
-/// Everything there is to say about one run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Everything there is to say about one run. What is called `…_ns` is whole
+/// nanoseconds; moments are counted from the beginning of the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    pub(super) schema: &'static str,
+    pub(super) schema: Schema,
     pub(super) run_id: String,
     pub(super) verdict: Outcome,
     pub(super) reasons: Vec<Reason>,
     #[serde(rename = "exit_code")]
+    #[schemars(with = "u8")]
     pub(super) exit: Exit,
     pub(super) interrupted: Option<String>,
     pub(super) scenario: Scenario,
@@ -55,8 +45,10 @@ pub struct Report {
     pub(super) duration_ns: u64,
     pub(super) environment: Environment,
     pub(super) gates: Vec<Gate>,
-    pub(super) harm: BTreeMap<&'static str, HarmDone>,
-    pub(super) first_harm: Option<FirstHarm>,
+    /// Every kind of harm, done or not.
+    #[schemars(schema_with = "every_harm")]
+    pub(super) harm: BTreeMap<Harm, HarmDone>,
+    pub(super) first_harm: Option<Harmed>,
     pub(super) ledger: Ledger,
     pub(super) kernel: Kernel,
     pub(super) populations: Vec<Population>,
@@ -67,34 +59,63 @@ pub struct Report {
     pub(super) leaked: Vec<u32>,
     pub(super) observer: Observer,
     pub(super) bounds: Bounds,
+    /// The first harm of each of the first harmed connections.
+    pub(super) harmed: Vec<Harmed>,
+    pub(super) superposed: Option<Superposed>,
+    pub(super) timeline: Timeline,
+}
+
+/// An object with all kinds of harm and nothing else.
+fn every_harm(generator: &mut SchemaGenerator) -> schemars::Schema {
+    let done = generator.subschema_for::<HarmDone>();
+    let ids = Harm::ALL.map(Harm::id);
+    let properties: serde_json::Map<_, _> =
+        ids.iter().map(|id| ((*id).to_owned(), done.clone().to_value())).collect();
+    json_schema!({
+        "type": "object",
+        "properties": properties,
+        "required": ids,
+        "additionalProperties": false,
+    })
 }
 
 /// Why the verdict is not "pass".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Reason {
-    pub(super) code: &'static str,
+    pub(super) code: Code,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gate: Option<String>,
 }
 
+/// Where a reason lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Code {
+    /// The run ended early.
+    Interrupted,
+    /// A check did not hold, or saw too little.
+    Gate,
+}
+
 /// Which scenario was run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Scenario {
     pub(super) name: String,
     pub(super) path: PathBuf,
 }
 
 /// Where it was run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Environment {
-    pub(super) harness: &'static str,
+    /// The version of the harness.
+    pub(super) harness: String,
     pub(super) kernel: String,
     pub(super) cpus: usize,
     pub(super) netns: Scope,
 }
 
 /// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Gate {
     pub(super) id: String,
     pub(super) limit: String,
@@ -123,8 +144,10 @@ impl Report {
     pub fn new(plan: &Plan, recording: &Recording, verdict: &Verdict, machine: &Machine) -> Self {
         let standing = Standing::new(verdict);
         let fates = clients::fates(recording, &standing);
+        let harmed = harmed::harmed(recording, &standing);
+        let upgrades = processes::upgrades(recording, &standing);
         Self {
-            schema: "harness/result/1",
+            schema: Schema::V1,
             run_id: format!("{}-{}-{:x}", plan.name, recording.started_unix, plan.seed),
             verdict: verdict.outcome,
             reasons: reasons(verdict, recording),
@@ -136,24 +159,27 @@ impl Report {
             started: rfc3339(recording.started_unix),
             duration_ns: recording.timeline.ended.0,
             environment: Environment {
-                harness: env!("CARGO_PKG_VERSION"),
+                harness: env!("CARGO_PKG_VERSION").to_owned(),
                 kernel: machine.kernel.clone(),
                 cpus: machine.cpus,
                 netns: recording.kernel.scope,
             },
             gates: verdict.checks.iter().map(Gate::from).collect(),
             harm: clients::harm(recording, &standing),
-            first_harm: clients::first_harm(recording, &standing),
+            first_harm: harmed.first().cloned(),
             ledger: Ledger::new(recording, verdict, fates),
             kernel: Kernel::new(&recording.kernel, verdict),
             populations: clients::populations(recording, &standing),
-            upgrade_totals: UpgradeTotals::new(recording),
-            upgrades: recording.upgrades.iter().map(UpgradeRow::from).collect(),
+            upgrade_totals: UpgradeTotals::new(recording, &upgrades),
+            upgrades,
             faults: recording.faults.iter().map(FaultRow::from).collect(),
-            generations: recording.generations.iter().map(GenerationRow::from).collect(),
+            generations: processes::generations(recording),
             leaked: recording.leaked.clone(),
             observer: Observer::new(recording),
             bounds: verdict.bounds,
+            harmed,
+            superposed: superposed(recording, &standing),
+            timeline: Timeline::new(recording, &standing),
         }
     }
 
@@ -186,8 +212,8 @@ fn reasons(verdict: &Verdict, recording: &Recording) -> Vec<Reason> {
     let gates = verdict.checks.iter().filter(|check| check.status == guilty);
     let interruption = recording.interrupted.iter();
     interruption
-        .map(|_| Reason { code: "interrupted", gate: None })
-        .chain(gates.map(|check| Reason { code: "gate", gate: Some(check.id.clone()) }))
+        .map(|_| Reason { code: Code::Interrupted, gate: None })
+        .chain(gates.map(|check| Reason { code: Code::Gate, gate: Some(check.id.clone()) }))
         .collect()
 }
 

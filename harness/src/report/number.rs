@@ -4,7 +4,9 @@
 pub(super) fn span(ns: u64) -> String {
     let ms = ns as f64 / 1e6;
     // The bounds are where a value would be rounded up to the next form.
-    if ms < 9.995 {
+    if ns < 9_995 {
+        format!("{:.1}µs", ns as f64 / 1e3)
+    } else if ms < 9.995 {
         format!("{ms:.2}ms")
     } else if ms < 999.5 {
         format!("{ms:.0}ms")
@@ -59,8 +61,19 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let spans = [0, 214_000, 9_994_000, 9_995_000, 999_400_000, 999_600_000, 62_400_000_000];
-        let texts = ["0.00ms", "0.21ms", "9.99ms", "10ms", "999ms", "1.00s", "62.4s"];
+        let spans = [
+            0,
+            3_140,
+            9_995,
+            214_000,
+            9_994_000,
+            9_995_000,
+            999_400_000,
+            999_600_000,
+            62_400_000_000,
+        ];
+        let texts =
+            ["0.0µs", "3.1µs", "0.01ms", "0.21ms", "9.99ms", "10ms", "999ms", "1.00s", "62.4s"];
         assert_eq!(spans.map(span), texts);
         assert_eq!(count(612_881_u64), "612 881");
         assert_eq!([0_i64, 999, -1000, 1_234_567].map(count), ["0", "999", "-1 000", "1 234 567"]);

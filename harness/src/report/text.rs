@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::clients::{FirstHarm, Population};
+use super::clients::Population;
+use super::harmed::Harmed;
 use super::model::Report;
 use super::number::{count, maybe_span, rate, share, span, things};
+use super::story;
 use super::table;
 use crate::event::Scope;
 use crate::exit::Exit;
@@ -117,7 +119,7 @@ fn load_row(cells: &[String; 10]) -> String {
 }
 
 fn population_row(population: &Population) -> String {
-    let figures = population.latency.map(|latency| latency.figures);
+    let figures = population.latency.as_ref().map(|latency| latency.figures);
     load_row(&[
         format!("  {}", population.name),
         count(population.ops),
@@ -134,7 +136,7 @@ fn population_row(population: &Population) -> String {
 
 /// What an upgrade costs: the same figures, but of operations intended during one.
 fn during_row(population: &Population) -> String {
-    let figures = population.windows.during.map(|latency| latency.figures);
+    let figures = population.windows.during.as_ref().map(|latency| latency.figures);
     load_row(&[
         "    during upgrades".to_owned(),
         String::new(),
@@ -182,17 +184,11 @@ fn faults(report: &Report) -> Vec<String> {
     lines
 }
 
-fn first_harm(first: &FirstHarm) -> Vec<String> {
+fn first_harm(first: &Harmed) -> Vec<String> {
     let population = first.population.as_deref().unwrap_or("?");
     let errno = first.errno.map_or_else(String::new, |errno| format!(", errno {errno}"));
     let local = first.local.as_ref().map_or_else(String::new, |local| format!(" from {local}"));
-    let served = first.served.map_or_else(
-        || "served by nobody".to_owned(),
-        |by| match by.generation {
-            Some(generation) => format!("served by generation {generation} (pid {})", by.pid),
-            None => format!("served by pid {}", by.pid),
-        },
-    );
+    let served = story::who(first);
     let upgrade = match (first.upgrade, first.after_trigger_ns) {
         (Some(number), Some(after)) => {
             format!("{} after the trigger of upgrade {number}", span(after))
@@ -218,10 +214,15 @@ fn seconds(ns: u64) -> f64 {
 
 fn bounds(report: &Report) -> String {
     let bounds = &report.bounds;
+    let (upgrades, connections) = (bounds.upgrades, bounds.connections);
     format!(
-        "upper bounds ({:.0} % confidence): < {} of upgrades harm somebody, < {} of connections are harmed",
-        bounds.confidence * 100.0,
+        "{} of {} upgrades: < {} of upgrades harm somebody; {} of {} connections: < {} are harmed ({:.0} % confidence)",
+        count(upgrades.harmed),
+        count(upgrades.of),
         share(bounds.bad_upgrade_upper),
-        share(bounds.bad_connection_upper)
+        count(connections.harmed),
+        count(connections.of),
+        share(bounds.bad_connection_upper),
+        bounds.confidence * 100.0,
     )
 }

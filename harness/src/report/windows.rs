@@ -10,7 +10,7 @@ use crate::verdict::Verdict;
 
 /// An upgrade can still be felt for this long after it is decided: the old
 /// generation is letting go of its last connections.
-const AFTERMATH: Duration = Duration::from_millis(50);
+pub(super) const AFTERMATH: Duration = Duration::from_millis(50);
 
 /// The part of the run in which an operation was intended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Windows {
 }
 
 /// From the trigger until nobody can feel the upgrade any more.
-fn span_of(upgrade: &Upgrade) -> (Stamp, Stamp) {
+pub(super) fn span_of(upgrade: &Upgrade) -> (Stamp, Stamp) {
     (upgrade.triggered, upgrade.decided.after(AFTERMATH))
 }
 

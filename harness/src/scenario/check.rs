@@ -6,16 +6,24 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::demand::Surroundings;
 use super::error::{Mistake, checked, require};
 use super::file::SCHEMA;
+use super::form::Written;
+use super::gate::Window;
 use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
     Upgrades,
 };
-use super::{file, form, speak, target, text};
+use super::{demand, file, form, speak, target, text};
 
 /// Makes the plan of a scenario.
-pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan, Mistake> {
+pub(super) fn plan(
+    file: file::Scenario,
+    path: &Path,
+    seed: u64,
+    source: &str,
+) -> Result<Plan, Mistake> {
     schema(&file.schema)?;
     checked(&file.name, text::name)?;
     together(&file)?;
@@ -33,6 +41,13 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
             "all phases together last no time; write a storm like storm = \"10s\"",
         ));
     }
+    let around = Surroundings {
+        loads: file.load.iter().map(|load| load.get_ref().name.get_ref().as_str()).collect(),
+        upgrades: file.upgrades.is_some(),
+        baseline: phases.baseline,
+        after: !(phases.storm + phases.settle).is_zero(),
+    };
+    let gates = demand::gates(file.gates, &around, source)?;
     Ok(Plan {
         name: file.name.into_inner(),
         about: file.about,
@@ -54,8 +69,11 @@ pub(super) fn plan(file: file::Scenario, path: &Path, seed: u64) -> Result<Plan,
         coverage,
         limits: ObserverLimits {
             lateness_p99: file.observer.lateness_p99.0,
+            lateness_max: file.observer.lateness_max.0,
             hiccup_max: file.observer.hiccup_max.0,
+            shed: file.observer.shed,
         },
+        gates,
     })
 }
 
@@ -212,7 +230,7 @@ fn kind(load: &file::Load) -> Result<LoadKind, Mistake> {
 }
 
 fn stream(load: &file::Load) -> Result<LoadKind, Mistake> {
-    let pace = |written: &Option<Spanned<form::Written<form::BytesPerSecond>>>| {
+    let pace = |written: &Option<Spanned<Written<form::BytesPerSecond>>>| {
         written.as_ref().map(|pace| pace.get_ref().0.0)
     };
     let half_close = given(load.half_close.as_ref(), 0.0);
@@ -306,6 +324,9 @@ fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {
             || "without a [[fault]] no harm can be tolerated; take the key out",
         )?;
     }
+    if let Some(delivered) = &written.faults_delivered {
+        require(sabotaged, &delivered.span(), || unreachable("faults_delivered", "[[fault]]"))?;
+    }
     let tolerated = written.tolerated.as_ref().map(Spanned::get_ref);
     Ok(Coverage {
         upgrades: given(written.upgrades.as_ref(), u64::from(upgraded)),
@@ -316,7 +337,28 @@ fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {
         ),
         faults: given(written.faults.as_ref(), u64::from(sabotaged)),
         tolerated: tolerated.into_iter().flatten().map(|harm| harm.0).collect(),
+        faults_delivered: written.faults_delivered.as_ref().map(|given| given.get_ref().0),
+        ops_in_window: ops_in_window(file)?,
     })
+}
+
+fn ops_in_window(file: &file::Scenario) -> Result<Vec<(Window, u64)>, Mistake> {
+    let Some(written) = file.coverage.ops_in_window.as_ref().map(Spanned::get_ref) else {
+        return Ok(Vec::new());
+    };
+    let mut windows = Vec::new();
+    for window in &written.windows {
+        let Written(kind) = *window.get_ref();
+        require(file.upgrades.is_some() || !kind.is_of_upgrades(), &window.span(), || {
+            format!(
+                "the window `{}` is a part of upgrades, and there are none; write an [upgrades] \
+                 section, or take it out",
+                kind.id()
+            )
+        })?;
+        windows.push((kind, written.min));
+    }
+    Ok(windows)
 }
 
 fn given<T: Copy>(value: Option<&Spanned<T>>, default: T) -> T {

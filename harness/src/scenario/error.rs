@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
+use super::change::{self, Change};
+
 /// A scenario that cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -16,6 +18,14 @@ pub enum ScenarioError {
         path: PathBuf,
         /// Why not.
         cause: io::Error,
+    },
+    /// A change of the file, asked for on the command line, cannot be made or meant.
+    #[error("{flag}: {message}")]
+    Change {
+        /// The flag.
+        flag: String,
+        /// What is wrong with it, and what to write instead.
+        message: String,
     },
     /// The file was read, but cannot be meant.
     #[error("{}:{line}:{column}: {message}\n  | {excerpt}", path.display())]
@@ -43,6 +53,16 @@ pub(super) struct Mistake {
 impl Mistake {
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { span, message: message.into() }
+    }
+
+    /// The mistake as one of a change, if it is in what a change has put there.
+    pub(super) fn in_change(self, source: &str, changes: &[Change]) -> Result<ScenarioError, Self> {
+        match change::blamed(source, changes, &self.span) {
+            Some(flag) => {
+                Ok(ScenarioError::Change { flag: flag.to_owned(), message: self.message })
+            }
+            None => Err(self),
+        }
     }
 
     /// A mistake of the file as a whole.
@@ -125,14 +145,19 @@ fn taught(message: &str) -> String {
 
 /// What to say behind "this is none of these": the nearest, then all.
 pub(super) fn suggestion(wrong: &str, accepted: &[&str]) -> String {
+    let meant = meant(wrong, accepted);
+    let all = accepted.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    format!("{meant}; accepted: {all}")
+}
+
+/// The nearest, if one is near, as a question.
+pub(super) fn meant(wrong: &str, accepted: &[&str]) -> String {
     let nearest = accepted
         .iter()
         .map(|word| (distance(wrong, word), word))
         .filter(|(distance, word)| *distance <= word.len().div_ceil(3))
         .min();
-    let meant = nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default();
-    let all = accepted.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    format!("{meant}; accepted: {all}")
+    nearest.map(|(_, word)| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
 /// How many letters must be put in, taken out or changed to make `b` of `a`.

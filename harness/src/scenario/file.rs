@@ -9,8 +9,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Mistake;
+use super::expect::Ending;
 use super::form::{BytesPerSecond, Kind, Rate, Tongue, Written};
-use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
+use super::gate::Window;
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Signal};
 use crate::event::Harm;
 use crate::units::SeedChoice;
 
@@ -64,6 +66,22 @@ pub(super) struct Scenario {
     pub(super) coverage: Coverage,
     #[serde(default)]
     pub(super) observer: Observer,
+    /// Default: none beyond what is always demanded.
+    #[serde(default)]
+    pub(super) gates: Gates,
+    /// Default: it must pass.
+    pub(super) expect: Option<Expect>,
+}
+
+/// What is demanded of each metric.
+pub(super) type Gates = BTreeMap<Spanned<String>, Spanned<Demand>>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Demand {
+    pub(super) is: Spanned<String>,
+    /// Default: as many as the figure needs.
+    pub(super) min_samples: Option<Spanned<u64>>,
 }
 
 fn random() -> Written<SeedChoice> {
@@ -200,12 +218,12 @@ pub(super) struct Load {
     /// HTTP only. Default: "localhost".
     pub(super) host: Option<Spanned<String>>,
     /// HTTP only. Default: a status from 200 to 399, and any body.
-    pub(super) expect: Option<Spanned<Expect>>,
+    pub(super) expect: Option<Spanned<Answer>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Expect {
+pub(super) struct Answer {
     /// Default: 200 to 399.
     pub(super) status: Option<Spanned<u64>>,
     /// Default: any.
@@ -271,22 +289,53 @@ pub(super) struct Coverage {
     pub(super) connections_per_upgrade: Option<Spanned<f64>>,
     pub(super) faults: Option<Spanned<u64>>,
     pub(super) tolerated: Option<Spanned<Vec<Written<Harm>>>>,
+    /// Default: what `faults` asks.
+    pub(super) faults_delivered: Option<Spanned<Written<Delivered>>>,
+    /// Default: not asked.
+    pub(super) ops_in_window: Option<Spanned<OpsInWindow>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpsInWindow {
+    pub(super) min: u64,
+    pub(super) windows: Vec<Spanned<Written<Window>>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Observer {
+    /// Also by the name that gates would give it.
+    #[serde(alias = "dispatch_lateness_p99")]
     pub(super) lateness_p99: Written<Duration>,
+    #[serde(alias = "dispatch_lateness_max")]
+    pub(super) lateness_max: Written<Duration>,
     pub(super) hiccup_max: Written<Duration>,
+    pub(super) shed: u64,
 }
 
 impl Default for Observer {
     fn default() -> Self {
         Self {
             lateness_p99: Written(Duration::from_millis(50)),
+            lateness_max: Written(Duration::from_secs(1)),
             hiccup_max: Written(Duration::from_millis(500)),
+            shed: 0,
         }
     }
+}
+
+/// How the run must end; `harness suite` asks. Default: harm of any kind, no check.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    pub(super) verdict: Written<Ending>,
+    #[serde(default)]
+    pub(super) harm: Vec<Written<Harm>>,
+    #[serde(default)]
+    pub(super) only: bool,
+    #[serde(default)]
+    pub(super) checks: Vec<String>,
 }
 
 /// A value that is in no file, so nothing can be wrong with its place.

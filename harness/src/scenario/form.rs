@@ -10,7 +10,9 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::suggestion;
-use super::plan::{Addressee, Arrivals, Endpoint, FaultKind, Namespace, Signal};
+use super::expect::Ending;
+use super::gate::Window;
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Signal};
 use super::text;
 use crate::event::Harm;
 use crate::units::{self, SeedChoice};
@@ -239,7 +241,40 @@ impl Form for FaultKind {
     const FORM: &'static str = "a fault, like \"kill-before-ready\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("kill-before-ready", Self::KillBeforeReady)])
+        one_of(text, &Self::ALL.map(|kind| (kind.name(), kind)))
+    }
+}
+
+impl Form for Ending {
+    const FORM: &'static str = "how the run must end: \"pass\", \"fail\" or \"inconclusive\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|ending| (ending.id(), ending)))
+    }
+}
+
+impl Form for Window {
+    const FORM: &'static str =
+        "a window: \"baseline\", \"init\", \"handover\", \"drain\", \"after\" or \"during\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|window| (window.id(), window)))
+    }
+}
+
+impl Form for Delivered {
+    const FORM: &'static str = "\"all\", or the number of faults that must have hit, like 9";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("all", Self::All)])
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        let whole = number
+            .to_string()
+            .parse()
+            .map_err(|_| format!("`{number}` is no number of faults; write {}", Self::FORM))?;
+        Ok(Self::AtLeast(whole))
     }
 }
 

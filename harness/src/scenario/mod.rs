@@ -1,10 +1,13 @@
 //! What is to be run and what must hold: from a file to a [`Plan`].
 //!
 //! The file is read in two steps. `file` (with `form`) says which keys there are, what each
-//! accepts and what it is when left out; `check` then asks whether the whole can
-//! be meant, and makes a plan of it. Both name the line that is at fault.
+//! accepts and what it is when left out; `check` (with `demand`, for the gates) then
+//! asks whether the whole can be meant, and makes a plan of it. Both name the line that is at fault.
 
+pub mod gate;
+pub mod expect;
 pub mod plan;
+mod change;
 mod error;
 mod lint;
 mod text;
@@ -12,7 +15,9 @@ mod form;
 mod file;
 mod speak;
 mod target;
+mod demand;
 mod check;
+mod share;
 mod attachment;
 
 use std::fs;
@@ -21,9 +26,12 @@ use std::path::Path;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use self::expect::Expect;
 use crate::units::SeedChoice;
 
 pub use attachment::Attachment;
+pub use change::Change;
+pub use demand::METRICS;
 pub use error::ScenarioError;
 pub use lint::Lint;
 pub use plan::Plan;
@@ -38,41 +46,84 @@ impl Plan {
     /// When the file cannot be read, or cannot be meant. The message names the
     /// file, the line, the value and what to write instead.
     pub fn load(path: &Path, seed: Option<SeedChoice>) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        read(path, seed, None)
+        Self::load_changed(path, seed, &[])
+    }
+
+    /// Reads a scenario file, and takes it as if `changes` had been made in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::load`], and when a change leads nowhere. A mistake in a
+    /// changed value is said to be that of the change.
+    pub fn load_changed(
+        path: &Path,
+        seed: Option<SeedChoice>,
+        changes: &[Change],
+    ) -> Result<(Self, Vec<Lint>), ScenarioError> {
+        planned(path, seed, changes, None)
     }
 
     /// The same, for a server that runs already, which the scenario need not name.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`].
+    /// As [`Self::load_changed`], and when it is not said where the server is.
     pub fn load_attached(
         path: &Path,
         seed: Option<SeedChoice>,
+        changes: &[Change],
         attachment: &Attachment,
     ) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        read(path, seed, Some(attachment))
+        planned(path, seed, changes, Some(attachment))
     }
 }
 
-fn read(
+fn planned(
     path: &Path,
     seed: Option<SeedChoice>,
+    changes: &[Change],
     attachment: Option<&Attachment>,
 ) -> Result<(Plan, Vec<Lint>), ScenarioError> {
-    let source = fs::read_to_string(path)
-        .map_err(|cause| ScenarioError::Read { path: path.to_owned(), cause })?;
+    let source = change::apply(&read(path)?, changes)
+        .map_err(|change::Nowhere { flag, message }| ScenarioError::Change { flag, message })?;
     let plan = file::parse(&source)
         .and_then(|(mut scenario, written)| {
             if let Some(attachment) = attachment {
                 attachment.apply(&mut scenario)?;
             }
             let seed = drawn(seed.unwrap_or(written))?;
-            check::plan(scenario, path, seed)
+            check::plan(scenario, path, seed, &source)
         })
-        .map_err(|mistake| mistake.in_file(path, &source))?;
+        .map_err(|mistake| {
+            let outside = |mistake: error::Mistake| mistake.in_file(path, &source);
+            mistake.in_change(&source, changes).unwrap_or_else(outside)
+        })?;
     let lints = lint::lints(&plan);
     Ok((plan, lints))
+}
+
+impl Expect {
+    /// Reads from a scenario file how its run must end, if it says so.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::load`]: what cannot be run need not end in any way.
+    pub fn load(path: &Path) -> Result<Option<Self>, ScenarioError> {
+        Plan::load(path, None)?;
+        let source = read(path)?;
+        let (scenario, _) =
+            file::parse(&source).map_err(|mistake| mistake.in_file(path, &source))?;
+        Ok(scenario.expect.map(|expect| Self {
+            verdict: expect.verdict.0,
+            harm: expect.harm.into_iter().map(|harm| harm.0).collect(),
+            only: expect.only,
+            checks: expect.checks,
+        }))
+    }
+}
+
+fn read(path: &Path) -> Result<String, ScenarioError> {
+    fs::read_to_string(path).map_err(|cause| ScenarioError::Read { path: path.to_owned(), cause })
 }
 
 fn drawn(choice: SeedChoice) -> Result<u64, error::Mistake> {

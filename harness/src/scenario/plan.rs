@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::{Gate, Window};
 use crate::event::Harm;
 
 /// One run, decided in every detail but for what chance the seed draws.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The scenario's name.
     pub name: String,
@@ -19,7 +20,10 @@ pub struct Plan {
     /// The file it came from.
     pub path: PathBuf,
     /// Everything random in the run is drawn from this.
-    #[serde(serialize_with = "crate::units::serialize_seed")]
+    #[serde(
+        serialize_with = "crate::units::serialize_seed",
+        deserialize_with = "crate::units::deserialize_seed"
+    )]
     pub seed: u64,
     /// The server under test.
     pub target: Target,
@@ -37,10 +41,12 @@ pub struct Plan {
     pub coverage: Coverage,
     /// What the observer must have managed for a verdict to mean anything.
     pub limits: ObserverLimits,
+    /// What is demanded beyond what always is.
+    pub gates: Vec<Gate>,
 }
 
 /// The server under test.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Program and arguments. May contain `{bin:NAME}` (a binary of this Cargo
     /// workspace, built before the run, or found beside the harness or on PATH),
@@ -141,7 +147,7 @@ pub enum Addressee {
 }
 
 /// Where the traffic runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     /// A namespace of the run's own, or the machine's (which taints the evidence).
     pub namespace: Namespace,
@@ -151,7 +157,7 @@ pub struct Network {
 }
 
 /// Whose network the run uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Namespace {
     /// A new network namespace.
@@ -161,7 +167,7 @@ pub enum Namespace {
 }
 
 /// How long each phase takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phases {
     /// Load without judging latency.
     pub warmup: Duration,
@@ -174,7 +180,7 @@ pub struct Phases {
 }
 
 /// One population of clients.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Its name in reports.
     pub name: String,
@@ -198,7 +204,7 @@ pub struct Load {
 }
 
 /// Where the clients of a population connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
     /// The target's `{addr}`, by TCP.
@@ -231,7 +237,7 @@ pub struct Http {
 }
 
 /// What the clients of a population do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// One connection per request.
@@ -261,7 +267,7 @@ pub enum LoadKind {
 }
 
 /// The most that a client moves in a second, bytes; `None`: as much as it can.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// What it sends.
     pub send: Option<u64>,
@@ -270,7 +276,7 @@ pub struct Pace {
 }
 
 /// How intended times are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     /// At equal distances.
@@ -280,7 +286,7 @@ pub enum Arrivals {
 }
 
 /// The upgrades.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgrades {
     /// From one trigger to the next at the least; zero is back-to-back: the next
     /// trigger follows the first answer of the new generation.
@@ -292,7 +298,7 @@ pub struct Upgrades {
 }
 
 /// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// SIGKILL of the successor at a random moment between its exec and its readiness.
@@ -300,6 +306,17 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::KillBeforeReady];
+
+    /// What scenarios call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillBeforeReady => "kill-before-ready",
+        }
+    }
+
     /// The catalogue's id.
     #[must_use]
     pub fn id(self) -> &'static str {
@@ -310,7 +327,7 @@ impl FaultKind {
 }
 
 /// A fault, and which upgrades it hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What it does.
     pub kind: FaultKind,
@@ -319,7 +336,7 @@ pub struct Fault {
 }
 
 /// What must have been seen for a verdict to mean anything. Unmet: inconclusive.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Upgrades that completed.
     pub upgrades: u64,
@@ -333,13 +350,31 @@ pub struct Coverage {
     /// Harm that is expected and does not fail the run. Empty but for plans
     /// whose faults cannot but hurt.
     pub tolerated: Vec<Harm>,
+    /// Faults delivered, over all kinds. `None`: `faults` says all there is to say.
+    pub faults_delivered: Option<Delivered>,
+    /// For each window named, operations intended in it, over all upgrades.
+    pub ops_in_window: Vec<(Window, u64)>,
+}
+
+/// How many faults must have hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivered {
+    /// Every one that was aimed; one that missed and was aimed again counts once.
+    All,
+    /// So many.
+    AtLeast(u64),
 }
 
 /// What the observer must have managed. Unmet: inconclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObserverLimits {
     /// 99th percentile of dispatched − intended.
     pub lateness_p99: Duration,
+    /// The longest of the same.
+    pub lateness_max: Duration,
     /// Longest time a thread of the harness was not woken.
     pub hiccup_max: Duration,
+    /// Operations that the schedule wanted and nobody began.
+    pub shed: u64,
 }

@@ -154,6 +154,11 @@ pub(super) fn sysctl(key: &str) -> Result<(), String> {
     ))
 }
 
+/// The line, counted from 1, that holds the byte at `place`.
+pub(super) fn line_of(source: &str, place: usize) -> usize {
+    source.get(..place).unwrap_or("").matches('\n').count() + 1
+}
+
 /// Checks a name that reports and their files will carry.
 pub(super) fn name(name: &str) -> Result<(), String> {
     if is_name(name) {

@@ -1,22 +1,29 @@
 //! Whether enough was seen, by an observer that was up to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::{Check, Status};
 use super::evidence::Evidence;
+use super::windows::Windows;
 use crate::event::{Fate, OpKind, Outcome};
+use crate::scenario::gate::Window;
+use crate::scenario::plan::Delivered;
 
 /// What is begun this long after an upgrade is decided still meets its effects.
 const WAKE: Duration = Duration::from_millis(50);
 
-pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Check> {
+pub(super) fn checks(evidence: &Evidence<'_>, windows: &Windows) -> Vec<Check> {
     let mut checks = vec![connections(evidence)];
     if evidence.plan.upgrades.is_some() {
         checks.push(upgrades(evidence));
         checks.push(connections_per_upgrade(evidence));
     }
+    checks.extend(faults_delivered(evidence));
+    checks.extend(ops_in_windows(evidence, windows));
     checks.push(limit_hit(evidence));
-    checks.push(lateness(evidence));
+    checks.push(shed(evidence));
+    checks.extend(lateness(evidence));
     let hiccup = evidence.recording.observer.hiccup_max;
     let most = evidence.plan.limits.hiccup_max;
     checks.push(require(
@@ -65,6 +72,50 @@ fn connections_per_upgrade(evidence: &Evidence<'_>) -> Check {
     )
 }
 
+/// A fault that missed and was aimed again is delivered once; one that was not
+/// is not.
+fn faults_delivered(evidence: &Evidence<'_>) -> Option<Check> {
+    let faults = &evidence.recording.faults;
+    let hits = count(faults.iter().filter(|fault| fault.delivered).count());
+    let id = "coverage.faults_delivered";
+    Some(match evidence.plan.coverage.faults_delivered? {
+        Delivered::AtLeast(least) => {
+            require(id, hits >= least, &format!(">= {least}"), &hits.to_string())
+        }
+        Delivered::All => {
+            let newest: BTreeMap<&str, bool> =
+                faults.iter().map(|fault| (fault.id.as_str(), fault.delivered)).collect();
+            let kinds = evidence.plan.faults.iter().map(|fault| fault.kind.id());
+            let owed: BTreeSet<&str> =
+                kinds.filter(|id| newest.get(id).is_none_or(|delivered| !delivered)).collect();
+            let got = format!("{hits}, {} kinds owed", owed.len());
+            require(id, owed.is_empty(), "all", &got)
+        }
+    })
+}
+
+/// A window in which nothing was intended shows nothing, however many upgrades
+/// there were.
+fn ops_in_windows(evidence: &Evidence<'_>, windows: &Windows) -> Vec<Check> {
+    let wanted = &evidence.plan.coverage.ops_in_window;
+    let check = |(window, least): &(Window, u64)| {
+        let operations = evidence.recording.operations.iter();
+        let there = operations.filter(|operation| windows.within(*window, operation.intended));
+        let seen = count(there.count());
+        let id = format!("coverage.ops_in_window.{}", window.id());
+        require(&id, seen >= *least, &format!(">= {least}"), &seen.to_string())
+    };
+    wanted.iter().map(check).collect()
+}
+
+/// Operations that were wanted and are in no row.
+fn shed(evidence: &Evidence<'_>) -> Check {
+    let intended: u64 = evidence.recording.observer.intended.iter().sum();
+    let begun = count(evidence.recording.operations.len());
+    let (shed, most) = (intended.saturating_sub(begun), evidence.plan.limits.shed);
+    require("observer.shed", shed <= most, &format!("<= {most}"), &shed.to_string())
+}
+
 fn limit_hit(evidence: &Evidence<'_>) -> Check {
     let hits = evidence.fates(Fate::LimitHit);
     require("observer.limit_hit", hits == 0, "= 0", &hits.to_string())
@@ -72,7 +123,7 @@ fn limit_hit(evidence: &Evidence<'_>) -> Check {
 
 /// How late the generator was. Kept connections are left out where there are
 /// others: a request that waits for its connection is late by the server's doing.
-fn lateness(evidence: &Evidence<'_>) -> Check {
+fn lateness(evidence: &Evidence<'_>) -> [Check; 2] {
     let late_of = |kind: OpKind| -> Vec<Duration> {
         let operations = evidence.recording.operations.iter();
         operations
@@ -86,9 +137,16 @@ fn lateness(evidence: &Evidence<'_>) -> Check {
         late = late_of(OpKind::Request);
     }
     late.sort_unstable();
-    let most = evidence.plan.limits.lateness_p99;
+    let limits = evidence.plan.limits;
     let p99 = late.get(late.len().saturating_mul(99) / 100).copied().unwrap_or_default();
-    require("observer.lateness_p99", p99 <= most, &format!("<= {most:?}"), &format!("{p99:.1?}"))
+    let max = late.last().copied().unwrap_or_default();
+    let at_most = |id, span: Duration, most: Duration| {
+        require(id, span <= most, &format!("<= {most:?}"), &format!("{span:.1?}"))
+    };
+    [
+        at_most("observer.lateness_p99", p99, limits.lateness_p99),
+        at_most("observer.lateness_max", max, limits.lateness_max),
+    ]
 }
 
 fn require(id: &str, met: bool, limit: &str, got: &str) -> Check {
@@ -98,6 +156,7 @@ fn require(id: &str, met: bool, limit: &str, got: &str) -> Check {
         limit: limit.to_owned(),
         got: got.to_owned(),
         detail: None,
+        gate: None,
     }
 }
 

@@ -1,9 +1,11 @@
 //! A recording, looked at in the ways that several checks need.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 
 use crate::event::{
-    Connection, Fate, Generation, Harm, OpKind, Outcome, Recording, Scope, ServerLedger, Upgrade,
+    Connection, Fate, Generation, Harm, OpKind, Outcome, Recording, Reset, Resets, Scope,
+    ServerLedger, Upgrade,
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{Endpoint, Load, Speak};
@@ -80,15 +82,37 @@ impl<'a> Evidence<'a> {
     }
 
     /// Resets that answer a segment which the server has sent again for want of CPU, to
-    /// a client that is gone already. That is only where the server may be the first
-    /// to close, as by HTTP, and there is a retransmission for each. No connection is
-    /// there any more that could be harmed.
+    /// a client that is gone already: no connection is there any more that could be
+    /// harmed. Each needs a retransmission, and, where they are traced, to be sent by a
+    /// client.
     pub(super) fn stray_resets(&self) -> i128 {
-        let closes = |load: &Load| matches!(load.speak, Speak::Http(_));
-        let retransmitted = self.recording.kernel.delta("Tcp.RetransSegs");
-        let most = if self.plan.loads.iter().any(closes) { retransmitted } else { 0 };
+        let kernel = &self.recording.kernel;
         let reset = i128::try_from(self.reset()).unwrap_or(i128::MAX);
-        (self.recording.kernel.delta("Tcp.OutRsts") - reset).clamp(0, most.max(0))
+        let most = self.strays_of(kernel.delta("Tcp.RetransSegs"));
+        (kernel.delta("Tcp.OutRsts") - reset).clamp(0, most)
+    }
+
+    /// How many resets so many retransmissions may explain. That is only where the
+    /// server may be the first to close, as by HTTP.
+    pub(super) fn strays_of(&self, retransmitted: i128) -> i128 {
+        let closes = |load: &Load| matches!(load.speak, Speak::Http(_));
+        if !self.plan.loads.iter().any(closes) {
+            return 0;
+        }
+        let traced = match &self.recording.kernel.resets {
+            Resets::Traced { resets, lost: Some(0), .. } => Some(self.sent_by_clients(resets)),
+            Resets::Traced { .. } | Resets::Untraced { .. } => None,
+        };
+        retransmitted.min(traced.unwrap_or(i128::MAX)).max(0)
+    }
+
+    fn sent_by_clients(&self, resets: &[Reset]) -> i128 {
+        let plain = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+        let connections = self.recording.connections.iter();
+        let clients: HashSet<_> =
+            connections.filter_map(|connection| connection.local.map(plain)).collect();
+        let sent = resets.iter().filter(|reset| clients.contains(&plain(reset.source)));
+        i128::try_from(sent.count()).unwrap_or(i128::MAX)
     }
 
     /// Connections for which a SYN left.

@@ -26,6 +26,7 @@ fn delivered(evidence: &Evidence<'_>) -> Check {
         limit: format!(">= {wanted}, none owed"),
         got: format!("{hits}, and {} too late", faults.len() - hits),
         detail: owed.map(|fault| format!("upgrade #{}: {}", fault.upgrade, fault.evidence)),
+        gate: None,
     }
 }
 
@@ -56,5 +57,6 @@ fn survived(evidence: &Evidence<'_>) -> Check {
         limit: "all".to_owned(),
         got: format!("{} of {}", hits.len().saturating_sub(fatal.len()), hits.len()),
         detail: (!fatal.is_empty()).then(|| fatal.join("; ")),
+        gate: None,
     }
 }

@@ -1,11 +1,11 @@
 //! Who was hurt, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use super::check::{Check, Status};
+use super::check::{Check, NamedReset, Status};
 use super::evidence::Evidence;
-use crate::event::{Fate, Harm, Outcome};
+use crate::event::{Connection, Fate, Harm, OpKind, Operation, Outcome};
 use crate::scenario::plan::Addressee;
 
 /// After an upgrade is decided, the old generation may still answer what it
@@ -24,12 +24,35 @@ pub(super) fn harmed(evidence: &Evidence<'_>) -> BTreeMap<Harm, Vec<u64>> {
             harm.entry(kind).or_default().push(operation.id);
         }
     }
+    harm.entry(Harm::StallSyn).or_default().extend(late_handshakes(evidence));
     harm.entry(Harm::WrongGeneration).or_default().extend(wrongly_served(evidence));
     harm
 }
 
+/// Operations that went well on a connection whose SYN had to be sent again: the
+/// kernel's word on it, where the client has only seen how long it took.
+fn late_handshakes(evidence: &Evidence<'_>) -> Vec<u64> {
+    let lost = |connection: &&Connection| connection.syn_retransmits.is_some_and(|lost| lost > 0);
+    let late: HashSet<u64> =
+        evidence.recording.connections.iter().filter(lost).map(|one| one.id).collect();
+    let opened = |operation: &&Operation| match operation.kind {
+        OpKind::Churn | OpKind::Open => late.contains(&operation.connection),
+        OpKind::Request | OpKind::Close => false,
+    };
+    let operations = evidence.recording.operations.iter();
+    operations
+        .filter(|operation| operation.fate == Fate::Ok)
+        .filter(opened)
+        .map(|operation| operation.id)
+        .collect()
+}
+
 /// A check for every kind.
-pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -> Vec<Check> {
+pub(super) fn checks(
+    evidence: &Evidence<'_>,
+    harm: &BTreeMap<Harm, Vec<u64>>,
+    resets: &[NamedReset],
+) -> Vec<Check> {
     let closed_idle = evidence.closed_idle();
     harm.iter()
         .map(|(kind, ids)| {
@@ -43,6 +66,7 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                     limit: "= 0".to_owned(),
                     got: "-".to_owned(),
                     detail: Some("the server does not say who it is".to_owned()),
+                    gate: None,
                 };
             }
             let status =
@@ -57,7 +81,8 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
                 }
                 .to_owned(),
                 got: ids.len().to_string(),
-                detail: (!ids.is_empty()).then(|| format!("operations {}", named(ids))),
+                detail: (!ids.is_empty()).then(|| named(ids) + &culprit(evidence, ids, resets)),
+                gate: None,
             }
         })
         .collect()
@@ -66,7 +91,26 @@ pub(super) fn checks(evidence: &Evidence<'_>, harm: &BTreeMap<Harm, Vec<u64>>) -
 fn named(ids: &[u64]) -> String {
     let first: Vec<String> = ids.iter().take(NAMED).map(u64::to_string).collect();
     let more = if ids.len() > NAMED { " …" } else { "" };
-    format!("{}{more}", first.join(" "))
+    format!("operations {}{more}", first.join(" "))
+}
+
+/// The first RST that hurt one of these operations, if one did and was traced.
+fn culprit(evidence: &Evidence<'_>, ids: &[u64], resets: &[NamedReset]) -> String {
+    let hurt: BTreeMap<u64, &NamedReset> = resets
+        .iter()
+        .rev()
+        .filter(|reset| reset.hurt)
+        .filter_map(|reset| Some((reset.connection?, reset)))
+        .collect();
+    if hurt.is_empty() {
+        return String::new();
+    }
+    let harmed: HashSet<u64> = ids.iter().copied().collect();
+    let operations = evidence.recording.operations.iter();
+    let harmed = operations.filter(|operation| harmed.contains(&operation.id));
+    let first =
+        harmed.filter_map(|operation| hurt.get(&operation.connection)).min_by_key(|reset| reset.at);
+    first.map_or_else(String::new, |reset| format!("; first by {reset}"))
 }
 
 /// Operations on connections that were served by a process that must not have
@@ -83,7 +127,7 @@ fn wrongly_served(evidence: &Evidence<'_>) -> Vec<u64> {
         .filter_map(|upgrade| Some((upgrade.decided.after(GRACE), *age.get(&upgrade.new_pid?)?)))
         .collect();
     successions.sort_unstable();
-    let wrong = |connection: &&crate::event::Connection| {
+    let wrong = |connection: &&Connection| {
         let (Some(served), Some(opened)) = (connection.served, connection.opened) else {
             return false;
         };

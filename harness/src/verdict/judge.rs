@@ -1,8 +1,14 @@
 //! All checks together.
 
-use super::check::{Check, Outcome, Status, Verdict};
+use std::collections::HashSet;
+
+use super::check::{Check, Outcome, Seen, Status, UpgradeWindow, Verdict};
 use super::evidence::Evidence;
-use super::{bounds, counters, coverage, faults, harm, laws, processes, upgrades};
+use super::gates::{self, Findings};
+use super::windows::Windows;
+use super::{
+    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, resets, upgrades,
+};
 use crate::event::{Outcome as Ended, Recording};
 use crate::scenario::Plan;
 
@@ -14,28 +20,73 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
     let harm = harm::harmed(&evidence);
     let laws = laws::laws(&evidence);
     let unexplained = counters::unexplained(&evidence);
+    let windows = Windows::new(recording);
+    let resets = resets::named(&evidence, &windows);
+    let harmed = harm.values().flatten().copied().collect();
+    let gaps = gaps::gaps(&evidence, &harmed);
+    let findings = Findings {
+        harm: &harm,
+        harmed: &harmed,
+        laws: &laws,
+        unexplained: &unexplained,
+        gaps: &gaps,
+        windows: &windows,
+    };
 
-    let mut checks = harm::checks(&evidence, &harm);
+    let windows_of_upgrades = per_upgrade::windows(&evidence, &findings);
+
+    // What the scenario's author asked for comes first.
+    let mut checks = gates::checks(&evidence, &findings);
+    checks.extend(harm::checks(&evidence, &harm, &resets));
     checks.extend(laws.iter().map(|law| laws::check(law, &evidence)));
+    checks.extend(per_upgrade::check(&windows_of_upgrades));
     checks.push(counters::check(&evidence, &unexplained));
     checks.push(upgrades::check(&evidence));
     checks.extend(faults::checks(&evidence));
     checks.extend(processes::checks(&evidence));
-    checks.extend(coverage::checks(&evidence));
+    checks.extend(coverage::checks(&evidence, &windows));
 
-    let survived = evidence.upgrades(Ended::Completed).count()
-        + evidence.upgrades(Ended::FailedAsPlanned).count();
     Verdict {
         outcome: outcome(&checks),
         checks,
         harm,
         laws,
         unexplained,
-        bounds: bounds::bounds(survived, evidence.opened().count()),
+        bounds: bounds::bounds(
+            seen_upgrades(&evidence, &windows_of_upgrades),
+            seen_connections(&evidence, &harmed),
+        ),
+        gaps,
+        upgrades: windows_of_upgrades,
+        resets,
     }
 }
 
-fn outcome(checks: &[Check]) -> Outcome {
+/// An upgrade that failed otherwise than planned says nothing of those that work.
+fn seen_upgrades(evidence: &Evidence<'_>, windows: &[UpgradeWindow]) -> Seen {
+    let upgrades = evidence.recording.upgrades.iter().zip(windows);
+    let judged = upgrades.filter(|(upgrade, _)| {
+        matches!(upgrade.outcome, Ended::Completed | Ended::FailedAsPlanned)
+    });
+    judged.fold(Seen::default(), |seen, (_, window)| Seen {
+        harmed: seen.harmed + u64::from(window.harmed > 0),
+        of: seen.of + 1,
+    })
+}
+
+fn seen_connections(evidence: &Evidence<'_>, harmed: &HashSet<u64>) -> Seen {
+    let operations = evidence.recording.operations.iter();
+    let hurt: HashSet<u64> = operations
+        .filter(|operation| harmed.contains(&operation.id))
+        .map(|operation| operation.connection)
+        .collect();
+    evidence.opened().fold(Seen::default(), |seen, connection| Seen {
+        harmed: seen.harmed + u64::from(hurt.contains(&connection.id)),
+        of: seen.of + 1,
+    })
+}
+
+pub(super) fn outcome(checks: &[Check]) -> Outcome {
     match checks.iter().map(|check| check.status).max() {
         Some(Status::Fail) => Outcome::Fail,
         Some(Status::Inconclusive) | None => Outcome::Inconclusive,

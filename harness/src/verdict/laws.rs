@@ -2,23 +2,27 @@
 
 use super::check::{Check, Law, Status};
 use super::evidence::Evidence;
-use crate::event::{Fate, Harm};
+use crate::event::{Fate, Harm, Resets};
 
 /// All laws.
 pub(super) fn laws(evidence: &Evidence<'_>) -> Vec<Law> {
     let mut laws = clients(evidence);
     laws.extend(kernel(evidence));
     laws.extend(servers(evidence));
+    laws.extend(datagrams(evidence));
     laws.extend(ends(evidence));
     laws
 }
 
 /// A law among the checks.
 pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
+    let untraced = untraced(evidence).filter(|_| law.id == "L6.traced");
     let why = if law.id == "L10" {
         Some("fewer than two generations whose listening sockets were seen")
     } else if law.id == "L9.processes" {
         evidence.attached()
+    } else if law.id == "L6.traced" {
+        evidence.tainted().or(untraced.as_deref())
     } else if law.id == "L5" || law.id.starts_with("L7") {
         evidence.unkept()
     } else {
@@ -31,6 +35,21 @@ pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
         limit: law.says.clone(),
         got: format!("{} = {}", law.lhs, law.rhs),
         detail: why.filter(|_| unchecked).map(str::to_owned),
+        gate: None,
+    }
+}
+
+/// Why there is no complete trace of the resets, if there is none.
+fn untraced(evidence: &Evidence<'_>) -> Option<String> {
+    match &evidence.recording.kernel.resets {
+        Resets::Traced { lost: Some(0), .. } => None,
+        Resets::Traced { lost: Some(lost), .. } => {
+            Some(format!("{lost} of the traced resets were lost"))
+        }
+        Resets::Traced { lost: None, .. } => {
+            Some("resets may have been lost from the trace".to_owned())
+        }
+        Resets::Untraced { why } => Some(why.clone()),
     }
 }
 
@@ -65,6 +84,10 @@ fn kernel(evidence: &Evidence<'_>) -> Vec<Law> {
         .iter()
         .filter(|connection| connection.established.is_some() && !evidence.is_tcp(connection));
     let tainted = evidence.tainted().is_some();
+    let traced = match &evidence.recording.kernel.resets {
+        Resets::Traced { resets, .. } => resets.len(),
+        Resets::Untraced { .. } => 0,
+    };
     vec![
         law(
             "L3",
@@ -87,6 +110,10 @@ fn kernel(evidence: &Evidence<'_>) -> Vec<Law> {
             evidence.reset(),
         )
         .unless(tainted),
+        // A trace with a hole is no fault of the server's; L6 judges the resets.
+        law("L6.traced", "kernel's OutRsts = resets traced", delta("Tcp.OutRsts"), traced)
+            .or_else_is(Status::Inconclusive)
+            .unless(tainted || untraced(evidence).is_some()),
     ]
 }
 
@@ -122,6 +149,20 @@ fn servers(evidence: &Evidence<'_>) -> Vec<Law> {
         )
         .unless(unkept),
     ]
+}
+
+/// Nothing, where no datagram was sent. A datagram that waits in a socket when
+/// that is closed moves no other counter.
+fn datagrams(evidence: &Evidence<'_>) -> Option<Law> {
+    let delta = |name: &str| {
+        let kernel = &evidence.recording.kernel;
+        kernel.delta(&format!("Udp.{name}")) + kernel.delta(&format!("Snmp6.Udp6{name}"))
+    };
+    let sent = delta("OutDatagrams");
+    let accounted = ["InDatagrams", "NoPorts", "InErrors"].map(delta).iter().sum::<i128>();
+    let says = "datagrams sent = read + refused, nobody being there + dropped with an error";
+    (sent != 0 || accounted != 0)
+        .then(|| law("L8", says, sent, accounted).unless(evidence.tainted().is_some()))
 }
 
 fn ends(evidence: &Evidence<'_>) -> Vec<Law> {

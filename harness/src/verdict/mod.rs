@@ -5,19 +5,30 @@
 //! is said to have not been made. Fail beats inconclusive beats pass.
 
 mod check;
+mod windows;
 mod evidence;
 mod bounds;
+mod resets;
 mod harm;
+mod gaps;
 mod laws;
 mod counters;
 mod processes;
 mod upgrades;
 mod faults;
 mod coverage;
+mod gates;
+mod per_upgrade;
 mod judge;
+mod combine;
 
 #[cfg(test)]
 mod tests;
 
-pub use check::{Bounds, Check, Law, Outcome, Status, Verdict};
+pub use check::{
+    Bounds, Check, Closing, Gap, Gated, Law, NamedReset, Outcome, Seen, Status, UpgradeWindow,
+    Verdict,
+};
+pub use combine::{Part, judge_parts};
 pub use judge::judge;
+pub use windows::{Edges, Windows};

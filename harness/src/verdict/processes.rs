@@ -99,5 +99,6 @@ fn check(id: &str, limit: &str, got: &str, wrong: &[String]) -> Check {
         limit: limit.to_owned(),
         got: got.to_owned(),
         detail: (!wrong.is_empty()).then(|| wrong.join("; ")),
+        gate: None,
     }
 }

@@ -2,30 +2,12 @@
 
 use super::check::{Check, Status};
 use super::evidence::Evidence;
-use crate::event::Outcome;
+use crate::event::{Outcome, Upgrade};
 
-/// Upgrades that failed though nobody had planned it.
+/// Whether every upgrade did what it was to do.
 pub(super) fn check(evidence: &Evidence<'_>) -> Check {
-    let planned = |number| {
-        evidence.recording.faults.iter().any(|fault| fault.delivered && fault.upgrade == number)
-    };
-    let mut failed = Vec::new();
-    let mut interrupted = false;
-    for upgrade in &evidence.recording.upgrades {
-        match upgrade.outcome {
-            Outcome::Completed => {}
-            Outcome::FailedAsPlanned if planned(upgrade.number) => {}
-            Outcome::Interrupted => interrupted = true,
-            Outcome::FailedAsPlanned
-            | Outcome::TimedOut
-            | Outcome::ServerGone
-            | Outcome::TriggerFailed => {
-                let trouble = upgrade.trouble.iter().map(|trouble| format!(": {trouble}"));
-                let trouble: String = trouble.collect();
-                failed.push(format!("#{} {:?}{trouble}", upgrade.number, upgrade.outcome));
-            }
-        }
-    }
+    let failed = failed(evidence);
+    let interrupted = evidence.upgrades(Outcome::Interrupted).next().is_some();
     let status = match (failed.is_empty(), interrupted) {
         (false, _) => Status::Fail,
         (true, true) => Status::Inconclusive,
@@ -37,5 +19,24 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Check {
         limit: "= 0".to_owned(),
         got: failed.len().to_string(),
         detail: (!failed.is_empty()).then(|| failed.join(", ")),
+        gate: None,
     }
+}
+
+/// Upgrades that failed though nobody had planned it.
+pub(super) fn failed(evidence: &Evidence<'_>) -> Vec<String> {
+    let planned = |number| {
+        evidence.recording.faults.iter().any(|fault| fault.delivered && fault.upgrade == number)
+    };
+    let unplanned = |upgrade: &&Upgrade| match upgrade.outcome {
+        Outcome::Completed | Outcome::Interrupted => false,
+        Outcome::FailedAsPlanned => !planned(upgrade.number),
+        Outcome::TimedOut | Outcome::ServerGone | Outcome::TriggerFailed => true,
+    };
+    let failed = evidence.recording.upgrades.iter().filter(unplanned);
+    let said = |upgrade: &Upgrade| {
+        let trouble = upgrade.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        format!("#{} {:?}{trouble}", upgrade.number, upgrade.outcome)
+    };
+    failed.map(said).collect()
 }

@@ -127,3 +127,11 @@ fn nobody_is_not_a_process() {
     assert!(listeners(nobody).is_err());
     assert!(resources(nobody).is_err());
 }
+
+#[test]
+fn a_thread_belongs_to_its_process() {
+    let thread = nix::unistd::gettid().as_raw().cast_unsigned();
+    assert_ne!(thread, process::id());
+    assert_eq!(process_of(thread), Some(process::id()));
+    assert_eq!(process_of(0), None);
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::event::{
-    Connection, Exit, Fate, FaultRecord, Generation, KernelLedger, Observer, OpKind, Operation,
-    Outcome, Recording, Resources, Scope, Served, ServerLedger, Timeline, Upgrade, VERSION,
+    Connection, Edge, Exit, Fate, FaultRecord, Generation, KernelLedger, Observer, OpKind,
+    Operation, Outcome, Recording, Resets, Resources, Sample, Samples, Scope, Served, ServerLedger,
+    Timeline, Upgrade, VERSION,
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{
@@ -66,11 +67,16 @@ pub(super) fn plan() -> Plan {
             connections_per_upgrade: 2.0,
             faults: 0,
             tolerated: Vec::new(),
+            faults_delivered: None,
+            ops_in_window: Vec::new(),
         },
         limits: ObserverLimits {
             lateness_p99: Duration::from_millis(50),
             hiccup_max: Duration::from_millis(500),
+            lateness_max: Duration::from_secs(1),
+            shed: 0,
         },
+        gates: Vec::new(),
     }
 }
 
@@ -93,7 +99,7 @@ pub(super) fn recording() -> Recording {
     let mut after = before.clone();
     after.insert("Tcp.ActiveOpens".to_owned(), 1 + CONNECTIONS);
     after.insert("Tcp.PassiveOpens".to_owned(), CONNECTIONS);
-    Recording {
+    let mut run = Recording {
         version: VERSION,
         started_unix: 0,
         populations: vec!["churn".to_owned()],
@@ -103,11 +109,48 @@ pub(super) fn recording() -> Recording {
         generations,
         upgrades: (1..4).map(upgrade).collect(),
         faults: Vec::new(),
-        kernel: KernelLedger { scope: Scope::Private, before, after },
+        kernel: KernelLedger::new(Scope::Private, before, after),
         observer: Observer { intended: vec![CONNECTIONS], ..Observer::default() },
         interrupted: None,
         leaked: Vec::new(),
+    };
+    run.kernel.samples = samples(&run);
+    run.kernel.resets =
+        Resets::Traced { resets: Vec::new(), lost: Some(0), reasons: true, pids: true };
+    run
+}
+
+/// What a sampler would have read at each edge of the upgrades, a millisecond
+/// before a trigger and after an end: nobody is being connected then.
+pub(super) fn samples(run: &Recording) -> Samples {
+    let ms = Duration::from_millis(1);
+    let mut edges = vec![(Stamp(0), Edge::Began), (run.timeline.ended, Edge::Ended)];
+    for upgrade in &run.upgrades {
+        edges.push((upgrade.triggered.before(ms), Edge::Triggered(upgrade.number)));
+        edges.push((upgrade.decided.after(ms), Edge::Answered(upgrade.number)));
     }
+    for process in &run.generations {
+        edges.extend(process.gone.map(|gone| (gone.after(ms), Edge::Gone(process.pid))));
+    }
+    edges.sort_by_key(|(at, _)| *at);
+    let read = |at: Stamp| {
+        let opened = run.connections.iter().filter(|one| one.opened <= Some(at)).count();
+        let mut counters = run.kernel.before.clone();
+        for name in ["Tcp.ActiveOpens", "Tcp.PassiveOpens"] {
+            *counters.entry(name.to_owned()).or_default() += u64::try_from(opened).unwrap();
+        }
+        counters
+    };
+    let mut samples = Samples::default();
+    let mut before = run.kernel.before.clone();
+    for (at, edge) in edges {
+        let (from, to) = (at, at.after(Duration::from_micros(100)));
+        let now = if edge == Edge::Began { before.clone() } else { read(at) };
+        let sample = Sample { from, to, edges: vec![edge], moved: Vec::new(), queues: Vec::new() };
+        samples.push(sample, &before, &now);
+        before = now;
+    }
+    samples
 }
 
 /// The same, with a successor that was killed before each upgrade that worked.
@@ -149,6 +192,7 @@ pub(super) fn killed() -> (Plan, Recording) {
         upgrades.push(Upgrade { number: u64::from(2 * number), ..worked });
     }
     run.upgrades = upgrades;
+    run.kernel.samples = samples(&run);
     (plan, run)
 }
 
@@ -181,6 +225,8 @@ fn connection(id: u64, generation: usize) -> Connection {
         bytes_out: PAYLOAD,
         bytes_in: PAYLOAD + GREETING,
         reset: false,
+        syn_retransmits: None,
+        retransmits: None,
     }
 }
 

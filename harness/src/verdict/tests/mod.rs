@@ -2,14 +2,23 @@
 //! clean one by changing just one thing.
 
 mod clean;
+mod coverage;
+mod gates;
+mod per_upgrade;
+mod parts;
+mod resets;
+mod web;
+mod windows;
+
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Outcome, Status, Verdict, judge};
+use super::{Outcome, Seen, Status, Verdict, judge};
 use crate::clock::Stamp;
 use crate::event::{Exit, Fate, Harm, OpKind, Outcome as Ended, Recording, Scope, Served};
 use crate::scenario::Plan;
-use crate::scenario::plan::{Addressee, Attach, Http, Namespace, Speak};
+use crate::scenario::plan::{Addressee, Namespace};
 
 use clean::{killed, plan, recording};
 
@@ -53,69 +62,6 @@ fn a_run_with_killed_successors_passes() {
     let verdict = judge(&plan, &recording);
     assert_eq!(verdict.outcome, Outcome::Pass, "{:?}", verdict.checks);
     assert_eq!(status(&verdict, "faults.survived"), Status::Pass);
-}
-
-#[test]
-fn of_a_server_that_is_not_ours_no_end_is_asked_for() {
-    let verdict = spoiled(|plan, run| {
-        plan.target.attach = Some(Attach { connect: ([127, 0, 0, 1], 80).into(), pid: None });
-        run.kernel.scope = Scope::Host;
-        let last = run.generations.len() - 1;
-        (run.generations[last].gone, run.generations[last].exit) = (None, None);
-    });
-    assert_eq!(verdict.outcome, Outcome::Pass, "{:?}", verdict.checks);
-    for id in ["law.L9.processes", "processes.exits", "kernel.unexplained"] {
-        assert_eq!(status(&verdict, id), Status::NotChecked, "{id}");
-    }
-}
-
-#[test]
-fn a_segment_that_was_sent_again_to_a_client_that_is_gone_explains_a_reset() {
-    let http = Http { path: "/".into(), host: "h".into(), status: None, body_bytes: None };
-    let resets = |speak: Speak, retransmitted: u64| {
-        spoiled(move |plan, run| {
-            plan.loads[0].speak = speak;
-            *run.kernel.after.get_mut("Tcp.OutRsts").unwrap() += 2;
-            run.kernel.after.insert("Tcp.RetransSegs".to_owned(), retransmitted);
-        })
-    };
-    let outcome = resets(Speak::Http(http.clone()), 3).outcome;
-    assert_eq!(outcome, Outcome::Pass);
-    // Not more than there are, and not where clients close first.
-    for verdict in [resets(Speak::Http(http), 1), resets(Speak::Echo, 3)] {
-        assert_eq!(status(&verdict, "law.L6"), Status::Fail);
-        assert_eq!(status(&verdict, "kernel.unexplained"), Status::Fail);
-    }
-}
-
-#[test]
-fn a_server_may_close_idle_connections_where_the_plan_says_so() {
-    let closes = |kind: OpKind, harm: Harm, allowed: bool| {
-        spoiled(move |plan, run| {
-            plan.target.closes_idle = allowed;
-            let operation = &mut run.operations[7];
-            (operation.kind, operation.fate) = (kind, Fate::Harmed(harm));
-        })
-    };
-    for (kind, harm) in [
-        (OpKind::Close, Harm::EofIdle),
-        (OpKind::Request, Harm::ResetIdle),
-        (OpKind::Request, Harm::Epipe),
-    ] {
-        let verdict = closes(kind, harm, true);
-        assert_eq!(verdict.outcome, Outcome::Pass, "{harm}: {:?}", verdict.checks);
-        assert_eq!(verdict.harm[&harm], [7]);
-        assert_eq!(closes(kind, harm, false).outcome, Outcome::Fail);
-    }
-    // A connection that nobody had served on was not idle.
-    for (kind, harm) in [
-        (OpKind::Churn, Harm::Epipe),
-        (OpKind::Open, Harm::ResetQueue),
-        (OpKind::Request, Harm::ResetRequest),
-        (OpKind::Request, Harm::EofEarly),
-    ] {
-        assert_eq!(closes(kind, harm, true).outcome, Outcome::Fail, "{harm}");
-    }
 }
 
 #[test]
@@ -178,6 +124,35 @@ fn l7_sees_bytes_that_went_missing_either_way() {
 }
 
 #[test]
+fn l8_sees_a_datagram_that_nobody_read() {
+    let datagrams = |run: &mut Recording, read: u64| {
+        count(run, "Udp.OutDatagrams", 10);
+        count(run, "Udp.InDatagrams", read);
+        count(run, "Snmp6.Udp6OutDatagrams", 2);
+        count(run, "Snmp6.Udp6InDatagrams", 2);
+    };
+    stops("law.L8", Status::Pass, |_, run| datagrams(run, 10));
+    stops("law.L8", Status::Fail, |_, run| datagrams(run, 9));
+    let verdict = judge(&plan(), &recording());
+    assert!(verdict.laws.iter().all(|law| law.id != "L8"), "nobody sent any");
+}
+
+#[test]
+fn a_syn_that_was_sent_again_is_a_stall_however_short_it_seemed() {
+    stops("harm.stall_syn", Status::Fail, |_, run| run.connections[5].syn_retransmits = Some(1));
+    stops("harm.stall_syn", Status::Pass, |_, run| {
+        run.connections[5].syn_retransmits = Some(0);
+        run.connections[6].retransmits = Some(1);
+    });
+    // The kernel counted what the connection knows.
+    let verdict = spoiled(|_, run| {
+        run.connections[5].syn_retransmits = Some(2);
+        count(run, "TcpExt.TCPSynRetrans", 2);
+    });
+    assert!(verdict.unexplained.is_empty(), "{:?}", verdict.unexplained);
+}
+
+#[test]
 fn l9_sees_what_was_left_open_or_alive() {
     stops("law.L9", Status::Fail, |_, run| count(run, "Tcp.CurrEstab", 1));
     stops("law.L9.processes", Status::Fail, |_, run| run.leaked = vec![7]);
@@ -210,6 +185,23 @@ fn what_clients_saw_explains_just_as_much() {
         count(run, "Tcp.OutRsts", 1);
     });
     assert_eq!(verdict.unexplained["Tcp.OutRsts"], 1);
+}
+
+#[test]
+fn bounds_count_what_was_harmed() {
+    let clean = judge(&plan(), &recording()).bounds;
+    assert_eq!(
+        (clean.upgrades, clean.connections),
+        (Seen { harmed: 0, of: 3 }, Seen { harmed: 0, of: 400 })
+    );
+    let hurt = spoiled(|_, run| {
+        run.upgrades[1].triggered = run.upgrades[1].triggered.before(Duration::from_millis(200));
+        run.operations[190].fate = Fate::Harmed(Harm::Refused);
+        run.operations[5].fate = Fate::Harmed(Harm::Refused);
+    });
+    assert_eq!(hurt.bounds.upgrades, Seen { harmed: 1, of: 3 });
+    assert_eq!(hurt.bounds.connections, Seen { harmed: 2, of: 400 });
+    assert!(hurt.bounds.bad_connection_upper > clean.bad_connection_upper);
 }
 
 #[test]
@@ -357,36 +349,6 @@ fn an_old_generation_that_accepts_nobody_after_a_fault_fails() {
     let (plan, mut run) = killed();
     run.faults[0].old_answered = None;
     assert_eq!(status(&judge(&plan, &run), "faults.survived"), Status::Fail);
-}
-
-#[test]
-fn a_run_that_saw_too_little_proves_nothing() {
-    stops("coverage.upgrades", Status::Inconclusive, |plan, _| plan.coverage.upgrades = 100);
-    stops("coverage.connections", Status::Inconclusive, |plan, _| {
-        plan.coverage.connections = 1_000_000;
-    });
-    stops("coverage.connections_per_upgrade", Status::Inconclusive, |plan, _| {
-        plan.coverage.connections_per_upgrade = 1000.0;
-    });
-}
-
-#[test]
-fn an_observer_at_fault_proves_nothing() {
-    stops("observer.limit_hit", Status::Inconclusive, |_, run| {
-        run.operations[5].fate = Fate::LimitHit;
-    });
-    stops("observer.lateness_p99", Status::Inconclusive, |plan, run| {
-        let late = plan.limits.lateness_p99 * 2;
-        for operation in &mut run.operations {
-            operation.dispatched = operation.intended.after(late);
-        }
-    });
-    stops("observer.hiccup_max", Status::Inconclusive, |plan, run| {
-        run.observer.hiccup_max = plan.limits.hiccup_max * 2;
-    });
-    stops("run.interrupted", Status::Inconclusive, |_, run| {
-        run.interrupted = Some("SIGINT".to_owned());
-    });
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! Whether enough was done and seen for the verdict to mean anything.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::super::model::Report;
+use super::super::number::{count, span};
+
+/// What became of the faults of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    delivered: usize,
+    late: usize,
+    /// Delivered, and the old generation answered afterwards.
+    survived: usize,
+}
+
+/// Faults by kind, and how the harness itself kept up.
+pub(super) fn coverage(report: &Report) -> Markup {
+    html! {
+        section id="coverage" {
+            h2 { "Coverage" }
+            (populations(report))
+            (faults(report))
+            (observer(report))
+        }
+    }
+}
+
+/// Operations by population and window: what was not there proves nothing.
+fn populations(report: &Report) -> Markup {
+    html! {
+        h3 { "Operations that ended well, by window" }
+        table.cards {
+            thead { tr { th { "population" } th { "baseline" } th { "during upgrades" } th { "after" } th { "longest gap" } } }
+            tbody {
+                @for one in &report.populations {
+                    @let windows = [
+                        ("baseline", &one.windows.baseline),
+                        ("during upgrades", &one.windows.during),
+                        ("after", &one.windows.after),
+                    ];
+                    tr {
+                        td.id { (one.name) }
+                        @for (name, latency) in windows {
+                            @let number = latency.as_ref().map_or(0, |latency| latency.figures.count);
+                            td.empty[number == 0] data-name=(name) { (count(number)) }
+                        }
+                        td data-name="longest gap" { (span(one.longest_gap_ns)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn faults(report: &Report) -> Markup {
+    let mut kinds: BTreeMap<&str, Tally> = BTreeMap::new();
+    for fault in &report.faults {
+        let tally = kinds.entry(&fault.id).or_default();
+        tally.delivered += usize::from(fault.delivered);
+        tally.late += usize::from(!fault.delivered);
+        tally.survived += usize::from(fault.delivered && fault.old_answered_ns.is_some());
+    }
+    html! {
+        h3 { "Faults" }
+        @if kinds.is_empty() { p.note { "None was planned." } } @else {
+            table.cards {
+                thead { tr { th { "fault" } th { "delivered" } th { "survived" } th { "too late" } } }
+                tbody {
+                    @for (id, tally) in kinds {
+                        tr {
+                            td.id { code { (id) } }
+                            td.empty[tally.delivered == 0] data-name="delivered" { (tally.delivered) }
+                            td.empty[tally.survived < tally.delivered] data-name="survived" { (tally.survived) }
+                            td data-name="too late" { (tally.late) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn observer(report: &Report) -> Markup {
+    let observer = &report.observer;
+    html! {
+        h3 { "The observer" }
+        dl.facts {
+            @if let Some(late) = &observer.lateness {
+                div { dt { "operations begun late by" } dd {
+                    "p50 " (span(late.p50)) ", p99 " (span(late.p99)) ", max " (span(late.max))
+                } }
+            }
+            div { dt { "not woken for" } dd { "p99 " (span(observer.hiccup.p99)) ", max " (span(observer.hiccup.max)) } }
+            div { dt { "limits hit" } dd { (count(report.ledger.clients.limit_hit)) } }
+        }
+    }
+}
