@@ -1,5 +1,6 @@
 //! The command line as it was typed. Nothing is opened or run here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -50,6 +51,14 @@ pub enum Command {
     /// Run a scenario and judge it; several, or several times, for a verdict each
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Judge a server that is running already, without its help
+    ///
+    /// The load goes to it in the machine's own network, so the kernel's counters
+    /// prove nothing. It is asked to upgrade as the scenario or --upgrade-cmd says,
+    /// and otherwise left alone: it is not stopped when the run ends. What could only
+    /// be known of a server that the harness has started is reported as not checked.
+    #[command(after_help = EXIT_CODES)]
+    Attach(Attach),
     /// Run every scenario and every control of a directory, for one exit code
     ///
     /// A scenario must pass, and a control (in the directory `controls`, usually a
@@ -395,6 +404,56 @@ pub struct Analyze {
     pub format: Formats,
 }
 
+/// `harness attach`
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Attach {
+    /// The scenario file; what it says of how the server is started is passed over
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+
+    /// Where the server listens; takes the place of the scenario's target.attach
+    #[arg(long, value_name = "ADDR")]
+    pub connect: Option<SocketAddr>,
+
+    /// Its main process, whose children are observed with it
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+
+    /// The file in which its main process leaves its pid, and a successor its own
+    #[arg(long, value_name = "FILE", conflicts_with = "pid")]
+    pub pid_file: Option<PathBuf>,
+
+    /// What asks it to upgrade, for /bin/sh; {pid} is its main process
+    #[arg(long, value_name = "COMMAND")]
+    pub upgrade_cmd: Option<String>,
+
+    /// What is different from the file
+    #[command(flatten)]
+    pub changes: Changes,
+
+    /// Leave result.json, the report, the latencies and the whole recording in
+    /// this directory
+    #[arg(long, value_name = "DIR", env = "HARNESS_OUT")]
+    pub out: Option<PathBuf>,
+
+    /// Leave out the recording: the run cannot be judged again
+    #[arg(long, requires = "out")]
+    pub no_recording: bool,
+
+    /// Run nothing, and end with 4, unless this machine has these; `harness doctor`
+    /// says what they are
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',', env = "HARNESS_REQUIRE")]
+    pub require: Vec<Capability>,
+
+    /// Annotate what failed, and add the report to the summary of the GitHub job
+    #[arg(long, env = "HARNESS_GITHUB", value_parser = FalseyValueParser::new())]
+    pub github: bool,
+
+    /// How to say it
+    #[command(flatten)]
+    pub format: Formats,
+}
+
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listing {
@@ -469,6 +528,18 @@ mod tests {
             "harness run s.toml --out dir --set phases.storm=1s --seed 0x5eed --allow-tainted -q";
         assert_eq!(parse(line), Ok(Command::Run(expected)));
         assert!(parse("harness run s.toml --seed 5eed").unwrap_err().contains("0x5eed"));
+    }
+
+    #[test]
+    fn attach_takes_where_the_server_is() {
+        let line = "harness attach s.toml --connect 127.0.0.1:80 --pid-file f --upgrade-cmd x";
+        let Ok(Command::Attach(attach)) = parse(line) else { panic!("{line}") };
+        assert_eq!(attach.connect, "127.0.0.1:80".parse().ok());
+        assert_eq!((attach.pid, attach.pid_file), (None, Some("f".into())));
+        assert_eq!(attach.upgrade_cmd.as_deref(), Some("x"));
+        for wrong in ["--connect x", "--pid 0", "--pid 1 --pid-file f", "--repeat 2"] {
+            assert!(parse(&format!("harness attach s.toml {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

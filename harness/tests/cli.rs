@@ -150,6 +150,30 @@ fn programs_can_have_the_result_on_standard_output() {
 }
 
 #[test]
+fn an_upgrade_can_be_a_command_and_one_that_fails_has_its_say() {
+    let with = |command: &str| {
+        scenario(|text| {
+            let text = text.replace("signal = \"SIGHUP\", to = \"main\"", command);
+            let text = text.replace("500ms", "2s");
+            format!("{text}\n[upgrades]\nevery = \"200ms\"\n")
+        })
+    };
+    let (_directory, path) = with(r#"command = ["/bin/sh", "-c", "echo no luck; exit 3"]"#);
+    let text = said(&run(&path, &[]).code(1));
+    assert!(text.contains("upgrades.unplanned_failures"), "{text}");
+    assert!(text.contains("exit status: 3, and said: no luck"), "{text}");
+    // The control is broken, but it does restart.
+    let (directory, path) = with(r#"command = ["/bin/kill", "-HUP", "{pid}"]"#);
+    let out = directory.path().join("out");
+    run(&path, &["--out", out.to_str().unwrap()]);
+    let result: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("result.json")).unwrap()).unwrap();
+    let totals = &result["upgrade_totals"];
+    assert!(totals["completed"].as_u64().unwrap() > 1, "{totals}");
+    assert_eq!(totals["failed"], 0, "{totals}");
+}
+
+#[test]
 fn too_weak_a_load_is_inconclusive() {
     let (_directory, path) = scenario(|text| text.replace("rate = 200", "rate = 4"));
     let assert = run(&path, &["--quiet"]).code(3);

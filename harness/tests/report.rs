@@ -15,7 +15,7 @@ use harness::exit::Exit;
 use harness::report::{self, Outputs, Report};
 use harness::scenario::Plan;
 use harness::scenario::plan::{
-    Addressee, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
+    Addressee, By, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
 use harness::verdict::{self, Bounds, Check, Law, Seen, Status, Verdict};
 
@@ -38,8 +38,11 @@ fn plan() -> Plan {
         seed: 0x5eed,
         target: Target {
             command: vec!["{bin:echo-server}".to_owned(), "{addr}".to_owned()],
+            attach: None,
+            pid_file: None,
             greeting: None,
-            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            closes_idle: false,
+            trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
@@ -104,7 +107,7 @@ fn connection(operation: &Operation) -> Connection {
         established: Some(operation.dispatched),
         first_byte: Some(operation.finished),
         closed: operation.finished,
-        served: Some(Served { generation: 0, pid: 11 }),
+        served: Some(Served { generation: Some(0), pid: 11 }),
         bytes_out: 10,
         bytes_in: 20,
         reset: false,
@@ -124,6 +127,7 @@ fn upgrade(number: u64, triggered: u64, answered: Option<u64>, outcome: Outcome)
         new_answered: answered.map(|at| Stamp(at * MS)),
         outcome,
         decided: Stamp(answered.unwrap_or(triggered + 5) * MS),
+        trouble: None,
     }
 }
 

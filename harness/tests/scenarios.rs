@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::scenario::expect::{Ending, Expect};
-use harness::scenario::plan::{Addressee, LoadKind};
+use harness::scenario::plan::{
+    Addressee, Attach, By, Http, LoadKind, Namespace, Signal, Speak, Trigger,
+};
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
 
@@ -57,7 +59,7 @@ fn refused(old: &str, new: &str, parts: &[&str]) {
 #[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
-    for dir in ["", "controls", "wire"].map(|dir| repository().join(dir)) {
+    for dir in ["", "controls", "nginx", "wire"].map(|dir| repository().join(dir)) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
@@ -145,6 +147,28 @@ fn what_is_left_out_is_as_documented() {
 }
 
 #[test]
+fn an_upgrade_can_be_asked_for_in_three_ways() {
+    let trigger = |text: &str| {
+        let line = format!("[target]\ntrigger = {{ {text} }}");
+        load(&SOUND.replacen("[target]", &line, 1)).unwrap().0.target.trigger
+    };
+    let command = vec!["kill".to_owned(), "-HUP".to_owned(), "{pid}".to_owned()];
+    assert_eq!(
+        trigger("command = [\"kill\", \"-HUP\", \"{pid}\"]"),
+        Trigger { by: By::Command(command), to: Addressee::Main }
+    );
+    let (path, send) = ("{dir}/ctl".to_owned(), r#"{"command":"upgrade"}"#.to_owned());
+    assert_eq!(
+        trigger("socket = \"{dir}/ctl\""),
+        Trigger { by: By::Socket { path, send }, to: Addressee::Serving }
+    );
+    assert_eq!(
+        trigger("to = \"main\""),
+        Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Main }
+    );
+}
+
+#[test]
 fn the_plan_prints_a_seed_that_can_be_given_back() {
     let path = repository().join("smoke.toml");
     let seed = |choice| Plan::load(&path, choice).unwrap().0;
@@ -194,6 +218,47 @@ fn targets_that_cannot_be_started_or_read_are_refused() {
     refused(behind, &with("stop = \"TERM\""), &["s.toml:7:8:", "`TERM`", "`SIGTERM`"]);
     refused(behind, &with("trigger = { to = \"all\" }"), &["`all`", "`serving`", "`main`"]);
     refused(behind, "", &["s.toml:12:1:", "target.greeting"]);
+    let trigger = |text: &str, parts: &[&str]| {
+        refused(behind, &with(&format!("trigger = {{ {text} }}")), parts);
+    };
+    trigger("command = []", &["s.toml:7:23:", "names no program"]);
+    trigger("command = [\"a\", \"{pod}\"]", &["s.toml:7:29:", "`{pod}`", "{pid}"]);
+    trigger("command = [\"a\"], signal = \"SIGHUP\"", &["s.toml:7:11:", "one of"]);
+    trigger("socket = \"ctl\"", &["s.toml:7:22:", "absolute"]);
+    trigger("send = \"x\"", &["s.toml:7:20:", "socket = "]);
+}
+
+#[test]
+fn a_server_that_runs_already_is_not_started_stopped_or_harmed() {
+    const COMMAND: &str = "command = [\"{bin:echo-server}\", \"--listen\", \"{addr}\"]";
+    const ATTACH: &str = "attach = { connect = \"127.0.0.1:80\" }\npid_file = \"/run/x.pid\"";
+    let quiet = SOUND.replace("[[fault]]\nkind = \"kill-before-ready\"\n", "");
+    let attached = |attach: &str, more: &str| {
+        load(&quiet.replace(COMMAND, attach).replace("[phases]", &format!("{more}\n[phases]")))
+    };
+    let (plan, lints) = attached(ATTACH, "").unwrap();
+    assert!(!lints.contains(&Lint::HostNetwork), "{lints:?}");
+    assert_eq!(plan.network.namespace, Namespace::Host);
+    let connect = "127.0.0.1:80".parse().unwrap();
+    assert_eq!(plan.target.attach, Some(Attach { connect, pid: None }));
+    assert!(plan.target.command.is_empty());
+    for (attach, more, part) in [
+        ("", "", "attach = { connect"),
+        (&*format!("{COMMAND}\n{ATTACH}"), "", "either"),
+        ("attach = { connect = \"here\" }", "", "`here` is not an address"),
+        ("attach = { connect = \"127.0.0.1:80\" }", "", "pid_file"),
+        (&*ATTACH.replace("/run", "{dir}"), "", "absolute path"),
+        (ATTACH, "ledger = \"{dir}/l\"", "ledger"),
+        (ATTACH, "[network]\nnamespace = \"private\"", "\"host\""),
+        (ATTACH, "[network]\nsysctl = { \"net.core.somaxconn\" = \"1\" }", "private"),
+        (ATTACH, "[[fault]]\nkind = \"kill-before-ready\"", "never harmed"),
+    ] {
+        let message = attached(attach, more).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+    // Nobody has to be known where nobody has to be named.
+    let command = "attach = { connect = \"127.0.0.1:80\" }\ntrigger = { command = [\"x\"] }";
+    attached(command, "").unwrap();
 }
 
 #[test]
@@ -257,6 +322,41 @@ fn loads_that_are_none_are_refused() {
     refused("\"churn\"\nrate", kept, &["s.toml:12:15:", "1 or more"]);
     let (head, _) = SOUND.split_once("[[load]]").unwrap();
     assert!(load(head).unwrap_err().contains("[[load]]"));
+}
+
+#[test]
+fn loads_by_http_are_checked_like_any_other() {
+    const HTTP: &str = "greeting = \"x-served-by: {pid}\"\ncloses_idle = true\n";
+    let http = |kind: &str, lines: &str| {
+        let source = SOUND
+            .replace("greeting = \"generation {generation} pid {pid}\"\n", HTTP)
+            .replace("kind = \"churn\"", &format!("kind = \"{kind}\"\nspeak = \"http\"\n{lines}"));
+        load(&source)
+    };
+    let (plan, _) = http("keep-alive", "path = \"/a?b\"\nexpect = { status = 204 }").unwrap();
+    assert!(plan.target.closes_idle);
+    let Speak::Http(Http { path, host, status, body_bytes }) = &plan.loads[0].speak else {
+        panic!("{:?}", plan.loads[0]);
+    };
+    assert_eq!((path.as_str(), host.as_str()), ("/a?b", "localhost"));
+    assert_eq!((*status, *body_bytes), (Some(204), None));
+    for (kind, lines, part) in [
+        ("stream", "", "\"keep-alive\""),
+        ("churn", "", "closes_idle"),
+        ("keep-alive", "payload = \"1\"", "`payload`"),
+        ("keep-alive", "path = \"a\"", "slash"),
+        ("keep-alive", "path = \"/a b\"", "blanks"),
+        ("keep-alive", "host = \"\"", "empty"),
+        ("keep-alive", "expect = { status = 99 }", "200 to 599"),
+        ("keep-alive", "expect = { stats = 200 }", "`status`"),
+    ] {
+        let message = http(kind, lines).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+    refused("\"churn\"\nrate", "\"churn\"\nspeak = \"http\"\nrate", &["s.toml:6:12:", "header"]);
+    refused("rate = 100", "path = \"/\"\nrate = 100", &["s.toml:12:8:", "speak = \"http\""]);
+    refused("rate = 100", "speak = \"htp\"\nrate = 100", &["`htp`", "mean `http`?"]);
+    refused("[phases]", "closes_idle = true\n[phases]", &["s.toml:7:15:", "keep-alive"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use harness::event::{
 use harness::scenario::Plan;
 use harness::scenario::gate::{Gate, Window};
 use harness::scenario::plan::{
-    Addressee, Arrivals, Burst, Coverage, Delivered, Endpoint, Fault, FaultKind, Load, LoadKind,
-    Namespace, Network, ObserverLimits, Offset, Pace, Phases, Ramp, Signal, Target, Trigger,
-    Upgrades,
+    Addressee, Arrivals, Attach, Burst, By, Coverage, Delivered, Endpoint, Fault, FaultKind, Http,
+    Load, LoadKind, Namespace, Network, ObserverLimits, Offset, Pace, Phases, Ramp, Signal, Speak,
+    Target, Trigger, Upgrades,
 };
 use harness::store::{Part, Run};
 use harness::units::Shard;
@@ -61,35 +62,55 @@ fn load() -> impl Strategy<Value = Load> {
     });
     let swell = (ramp, proptest::collection::vec(burst, 0..3));
     let spans = (span(), span());
-    (".*", kind, to, rate, arrivals, (1_usize..9, 9_usize..99), spans, swell).prop_map(
-        |(name, kind, to, rate, arrivals, payload, (timeout, stall), (ramp, bursts))| Load {
-            name,
-            kind,
-            to,
-            rate,
-            arrivals,
-            payload,
-            timeout,
-            stall,
-            ramp,
-            bursts,
+    let at = (to, speak());
+    (".*", kind, at, rate, arrivals, (1_usize..9, 9_usize..99), spans, swell).prop_map(
+        |(name, kind, (to, speak), rate, arrivals, payload, (timeout, stall), (ramp, bursts))| {
+            Load { name, kind, to, speak, rate, arrivals, payload, timeout, stall, ramp, bursts }
         },
     )
 }
 
+fn speak() -> impl Strategy<Value = Speak> {
+    let numbers = (proptest::option::of(any::<u16>()), proptest::option::of(any::<u64>()));
+    let http = (".*", ".*", numbers).prop_map(|(path, host, (status, body_bytes))| {
+        Speak::Http(Http { path, host, status, body_bytes })
+    });
+    prop_oneof![Just(Speak::Echo), http]
+}
+
+fn trigger() -> impl Strategy<Value = Trigger> {
+    let signal = prop_oneof![Just(Signal::SigHup), Just(Signal::SigUsr2), Just(Signal::SigWinch)];
+    let by = prop_oneof![
+        signal.prop_map(By::Signal),
+        proptest::collection::vec(".*", 0..4).prop_map(By::Command),
+        (".*", ".*").prop_map(|(path, send)| By::Socket { path, send }),
+    ];
+    let to = prop_oneof![Just(Addressee::Serving), Just(Addressee::Main)];
+    (by, to).prop_map(|(by, to)| Trigger { by, to })
+}
+
+fn attach() -> impl Strategy<Value = Option<Attach>> {
+    let one = (any::<IpAddr>(), any::<u16>(), proptest::option::of(any::<u32>()));
+    let attach = |(ip, port, pid)| Attach { connect: SocketAddr::new(ip, port), pid };
+    proptest::option::of(one.prop_map(attach))
+}
+
 fn target() -> impl Strategy<Value = Target> {
     let signal = prop_oneof![Just(Signal::SigHup), Just(Signal::SigUsr2), Just(Signal::SigWinch)];
-    let to = prop_oneof![Just(Addressee::Serving), Just(Addressee::Main)];
     let maybe = || proptest::option::of(".*");
-    let command = proptest::collection::vec(".*", 0..4);
-    (command, maybe(), signal, to, span(), span(), maybe()).prop_map(
-        |(command, greeting, signal, to, ready_timeout, drain_timeout, ledger)| Target {
-            command,
+    let command = (proptest::collection::vec(".*", 0..4), attach(), any::<bool>());
+    let files = (maybe(), maybe());
+    (command, files, maybe(), trigger(), signal, (span(), span())).prop_map(
+        |(command, (pid_file, ledger), greeting, trigger, stop_signal, timeouts)| Target {
+            command: command.0,
+            attach: command.1,
+            pid_file,
             greeting,
-            trigger: Trigger { signal, to },
-            stop_signal: signal,
-            ready_timeout,
-            drain_timeout,
+            closes_idle: command.2,
+            trigger,
+            stop_signal,
+            ready_timeout: timeouts.0,
+            drain_timeout: timeouts.1,
             ledger,
         },
     )
@@ -224,7 +245,7 @@ fn recording(operations: u64) -> Recording {
         established: Some(operation.dispatched.after(Duration::from_nanos(60_333))),
         first_byte: Some(operation.dispatched.after(Duration::from_nanos(130_773))),
         closed: operation.finished,
-        served: Some(Served { generation: operation.id / 5000, pid: 4242 }),
+        served: Some(Served { generation: Some(operation.id / 5000), pid: 4242 }),
         bytes_out: 64 + operation.id % 961,
         bytes_in: 89 + operation.id % 961,
         reset: false,
@@ -410,6 +431,7 @@ fn part(plan: &Plan, shard: &str, operations: u64) -> TempDir {
             new_answered: Some(Stamp(number * 1000 + 5)),
             outcome: Outcome::Completed,
             decided: Stamp(number * 1000 + 9),
+            trouble: None,
         });
     }
     recording.generations.push(Generation {

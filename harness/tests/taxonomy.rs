@@ -29,6 +29,7 @@ use Done::{By, In};
 const TESTS: &str = "tests.rs";
 const POPULATIONS: &str = "tests/populations.rs";
 const DATAGRAMS: &str = "tests/datagrams.rs";
+const WEB: &str = "tests/web.rs";
 const RESETS: &str = "tests/resets.rs";
 const EVERY_MANNER: Done = In(TESTS, "every_bad_manner_has_its_name");
 
@@ -82,6 +83,7 @@ const TABLE: &[(&str, &[Done])] = &[
         "udp_misrouted",
         &[In(DATAGRAMS, "a_flow_that_goes_back_to_an_older_generation_is_misrouted")],
     ),
+    ("bad_status", &[In(WEB, "every_bad_manner_of_a_web_server_has_its_name")]),
     ("uds_enoent", &[By("unlink-late")]),
     ("uds_refused", &[By("stale-path")]),
     ("uds_eagain", &[By("short-backlog-unix")]),

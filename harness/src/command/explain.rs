@@ -33,7 +33,8 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "law.L6",
-        "every reset that the kernel sent (Tcp.OutRsts) ended a connection whose client saw it",
+        "every reset that the kernel sent (Tcp.OutRsts) ended a connection whose client saw it, or, \
+         by HTTP, answered what was sent again to a client that was gone already",
     ),
     (
         "law.L7.out",

@@ -17,6 +17,7 @@ mod suite;
 mod judge;
 mod doctor;
 mod run;
+mod attach;
 mod analyze;
 mod merge;
 mod check;
@@ -33,6 +34,7 @@ use crate::exit::Exit;
 pub fn execute(command: &Command) -> Exit {
     let outcome = match command {
         Command::Run(run) => run::run(run),
+        Command::Attach(attach) => attach::attach(attach),
         Command::Suite(suite) => suite::suite(suite),
         Command::Control(control) => suite::control(control),
         Command::Analyze(analyze) => analyze::analyze(analyze),

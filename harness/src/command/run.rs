@@ -19,8 +19,8 @@ use crate::event::{Progress, Recording};
 use crate::exit::Exit;
 use crate::observe::machine;
 use crate::report::Ticker;
-use crate::scenario::Plan;
 use crate::scenario::plan::Namespace;
+use crate::scenario::{Lint, Plan};
 use crate::store::{Part, Run};
 use crate::units::{Shard, seed_text};
 
@@ -66,8 +66,16 @@ fn several(scenarios: &[PathBuf], runs: &Runs, shard: Option<Shard>) -> Result<E
 }
 
 fn one(scenario: &Path, runs: &Runs, shard: Shard) -> Result<Exit, Trouble> {
+    judged(load(scenario, &runs.changes)?, runs, shard)
+}
+
+/// Runs what was loaded, and judges it.
+pub(super) fn judged(
+    (mut plan, lints): (Plan, Vec<Lint>),
+    runs: &Runs,
+    shard: Shard,
+) -> Result<Exit, Trouble> {
     let format = runs.format.chosen();
-    let (mut plan, lints) = load(scenario, &runs.changes)?;
     if format != Format::Quiet {
         complain(&format!("seed {}\n", seed_text(plan.seed)));
         warn(&lints);

@@ -134,6 +134,7 @@ mod tests {
             new_seen: None,
             new_answered: Some(Stamp(triggered.0 + answered_after * MS)),
             outcome: Outcome::Completed,
+            trouble: None,
             decided: triggered,
         }
     }

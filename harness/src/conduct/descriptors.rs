@@ -67,13 +67,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::scenario::plan::{Arrivals, Endpoint, Pace};
+    use crate::scenario::plan::{Arrivals, Endpoint, Pace, Speak};
 
     fn load(kind: LoadKind) -> Load {
         Load {
             name: "a".to_owned(),
             kind,
             to: Endpoint::Tcp,
+            speak: Speak::Echo,
             rate: 500.0,
             arrivals: Arrivals::Uniform,
             payload: (1, 64 << 10),

@@ -41,6 +41,14 @@ pub enum ConductError {
         /// What it said.
         log: String,
     },
+    /// The server that was to run already could not be found.
+    #[error("cannot attach to {what}: {source}")]
+    Attach {
+        /// What was looked for.
+        what: String,
+        /// Why it was not found.
+        source: io::Error,
+    },
     /// The server's program could not be started.
     #[error("cannot start {program}: {source}")]
     Start {
@@ -64,7 +72,10 @@ impl ConductError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Build(_) | Self::NotListening { .. } | Self::Start { .. } => Exit::TargetStart,
+            Self::Build(_)
+            | Self::NotListening { .. }
+            | Self::Attach { .. }
+            | Self::Start { .. } => Exit::TargetStart,
             Self::Network(_) | Self::Descriptors { .. } => Exit::Environment,
             Self::System { .. } => Exit::Internal,
         }

@@ -6,10 +6,12 @@ mod error;
 mod descriptors;
 mod prepare;
 mod interrupt;
+mod trigger;
 mod witness;
 mod stage;
 mod aim;
 mod storm;
+mod start;
 mod run;
 
 pub use error::ConductError;

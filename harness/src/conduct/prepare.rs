@@ -3,7 +3,7 @@
 use crate::event::Scope;
 use crate::observe::netns;
 use crate::scenario::Plan;
-use crate::scenario::plan::Namespace;
+use crate::scenario::plan::{By, Namespace};
 use crate::subject::Binaries;
 
 use super::descriptors;
@@ -28,7 +28,11 @@ pub struct Prepared {
 /// What keeps the run from beginning.
 pub fn prepare(plan: &Plan) -> Result<Prepared, ConductError> {
     descriptors::provide(plan)?;
-    let binaries = Binaries::build(&plan.target.command)?;
+    let mut commands = plan.target.command.clone();
+    if let By::Command(command) = &plan.target.trigger.by {
+        commands.extend(command.iter().cloned());
+    }
+    let binaries = Binaries::build(&commands)?;
     let scope = match plan.network.namespace {
         Namespace::Private => {
             netns::enter(&plan.network.sysctl)?;

@@ -1,8 +1,6 @@
 //! The course of a run.
 
-use std::ffi::OsString;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,18 +12,15 @@ use crate::event::{
 };
 use crate::load::{self, Gathered};
 use crate::observe::Watch;
-use crate::observe::procfs;
 use crate::scenario::Plan;
-use crate::subject::{Subject, native, resolve};
+use crate::subject::{Subject, native};
 
 use super::error::ConductError;
 use super::prepare::Prepared;
 use super::stage::Stage;
+use super::start::{address, subject};
 use super::storm::Storm;
 use super::witness::Witness;
-
-/// How many lines of the subject's log an error shows.
-const LOG_LINES: usize = 20;
 
 /// Conducts the run, telling `tell` every second how far it has come.
 ///
@@ -38,13 +33,12 @@ pub fn conduct(
     tell: &mut dyn FnMut(&Progress),
 ) -> Result<Recording, ConductError> {
     let directory = TempDir::new().map_err(ConductError::system("make a directory"))?;
-    let address = free_address().map_err(ConductError::system("find a free port"))?;
+    let address = address(plan).map_err(ConductError::system("find a free port"))?;
     let clock = Clock::start();
     let watch =
         Watch::start(clock, address).map_err(ConductError::system("read the kernel's counters"))?;
     let started_unix = Clock::unix_seconds();
-    let command = resolve(&plan.target.command, address, directory.path(), &prepared.binaries);
-    let subject = start(plan, &command, directory.path(), address, clock)?;
+    let subject = subject(plan, directory.path(), address, &prepared.binaries, clock)?;
 
     let sightings = Sightings::default();
     let site = load::Site { address, directory: directory.path() };
@@ -60,6 +54,9 @@ pub fn conduct(
         watch,
         witness: Witness::default(),
         interrupts: prepared.interrupts,
+        address,
+        directory: directory.path(),
+        binaries: prepared.binaries,
         interrupted: None,
         progress: Progress::default(),
         tell,
@@ -106,18 +103,22 @@ fn close(
     let gathered = if interrupted.is_some() { load.abort() } else { load.finish() };
     timeline.load_ended = gathered.load_ended;
     interrupted = interrupted.or_else(|| interrupts.came());
-    if let Some(pid) = serving {
-        // One that is gone by itself is seen as gone.
-        let _ = subject.signal(pid, native(plan.target.stop_signal));
+    // A server that was there before the run is there after it.
+    if plan.target.attach.is_none() {
+        if let Some(pid) = serving {
+            // One that is gone by itself is seen as gone.
+            let _ = subject.signal(pid, native(plan.target.stop_signal));
+        }
+        await_end(&mut subject, clock, clock.now().after(plan.target.drain_timeout));
     }
-    await_end(&mut subject, clock, clock.now().after(plan.target.drain_timeout));
     let leaked = subject.end();
     let ledgers = plan
         .target
         .ledger
         .as_ref()
         .map(|template| PathBuf::from(template.replace("{dir}", &directory.to_string_lossy())));
-    let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref());
+    let attached = plan.target.attach.is_some();
+    let generations = generations(&subject, &sightings, &mut storm, ledgers.as_deref(), attached);
     let kernel = watch.finish(scope);
     timeline.ended = clock.now();
     let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
@@ -144,10 +145,11 @@ fn generations(
     sightings: &Sightings,
     storm: &mut Storm,
     ledgers: Option<&Path>,
+    attached: bool,
 ) -> Vec<Generation> {
     let record = |process: &crate::subject::Process| {
         let ledger = ledgers.and_then(|directory| read_ledger(directory, process.pid));
-        let claimed = sightings.served_by(process.pid).map(|served| served.generation);
+        let claimed = sightings.served_by(process.pid).and_then(|served| served.generation);
         Generation {
             pid: process.pid,
             generation: claimed.or_else(|| ledger.as_ref().map(|ledger| ledger.generation)),
@@ -159,7 +161,24 @@ fn generations(
             resources: storm.resources.remove(&process.pid),
         }
     };
-    subject.processes().iter().map(record).collect()
+    let mut generations: Vec<_> = subject.processes().iter().map(record).collect();
+    if attached {
+        // Of a server that is not ours, a process may be known by its answers alone.
+        let seen = |pid| subject.processes().iter().any(|process| process.pid == pid);
+        let others = sightings.all().into_iter().filter(|served| !seen(served.pid));
+        generations.extend(others.map(|served| Generation {
+            pid: served.pid,
+            generation: served.generation,
+            seen: sightings.first_by(served.pid).unwrap_or_default(),
+            gone: None,
+            exit: None,
+            ledger: None,
+            listeners: BTreeSet::new(),
+            resources: None,
+        }));
+        generations.sort_by_key(|generation| generation.seen);
+    }
+    generations
 }
 
 /// A ledger that is not there, or cannot be read, is missing: the judge says so.
@@ -180,41 +199,4 @@ fn await_end(subject: &mut Subject, clock: Clock, until: Stamp) {
         // In steps, so that processes that are started meanwhile are seen.
         subject.wait_gone(pid, (until - now).min(Duration::from_millis(20)));
     }
-}
-
-fn start(
-    plan: &Plan,
-    command: &[OsString],
-    directory: &Path,
-    address: SocketAddr,
-    clock: Clock,
-) -> Result<Subject, ConductError> {
-    let mut subject = Subject::start(command, directory, clock).map_err(|source| {
-        let program = command.first().map(|program| program.to_string_lossy().into_owned());
-        ConductError::Start { program: program.unwrap_or_default(), source }
-    })?;
-    let give_up = clock.now().after(plan.target.ready_timeout);
-    loop {
-        // Seen in the kernel's table, not by connecting: that would be a
-        // connection that no client's ledger has.
-        let listens = procfs::is_listening(address);
-        if listens.map_err(ConductError::system("read the table of sockets"))? {
-            return Ok(subject);
-        }
-        subject.refresh();
-        let why = if subject.is_gone(subject.main_pid()) {
-            "it ended".to_owned()
-        } else if clock.now() >= give_up {
-            format!("not within {:?}", plan.target.ready_timeout)
-        } else {
-            subject.wait_gone(subject.main_pid(), Duration::from_millis(2));
-            continue;
-        };
-        return Err(ConductError::NotListening { address, why, log: subject.log_tail(LOG_LINES) });
-    }
-}
-
-/// A port that nobody has now. In a network of our own nobody can take it.
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

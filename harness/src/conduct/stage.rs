@@ -1,6 +1,9 @@
 //! What a run has in its hands while it goes on, and the one place in which it
 //! waits.
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, Stamp};
@@ -8,10 +11,11 @@ use crate::event::{Progress, Sightings};
 use crate::load::Running;
 use crate::observe::Watch;
 use crate::scenario::Plan;
-use crate::scenario::plan::Addressee;
-use crate::subject::Subject;
+use crate::scenario::plan::{Addressee, By};
+use crate::subject::{Binaries, Places, Subject, native, resolve};
 
 use super::interrupt::Interrupts;
+use super::trigger::Trigger;
 use super::witness::Witness;
 
 /// How often a waiting run looks around.
@@ -30,6 +34,11 @@ pub(super) struct Stage<'a> {
     pub(super) watch: Watch,
     pub(super) witness: Witness,
     pub(super) interrupts: Interrupts,
+    /// Where the server is.
+    pub(super) address: SocketAddr,
+    /// The run's private directory.
+    pub(super) directory: &'a Path,
+    pub(super) binaries: Binaries,
     /// The signal that ended the run early.
     pub(super) interrupted: Option<String>,
     pub(super) progress: Progress,
@@ -69,7 +78,10 @@ impl Stage<'_> {
     pub(super) fn serving(&self) -> Option<u32> {
         let processes = self.subject.processes();
         match self.plan.target.trigger.to {
-            Addressee::Main => processes.first(),
+            Addressee::Main => {
+                let main = self.subject.main_pid();
+                processes.iter().rev().find(|process| Some(process.pid) == main)
+            }
             Addressee::Serving if self.plan.target.greeting.is_none() => processes.last(),
             Addressee::Serving => processes
                 .iter()
@@ -83,12 +95,47 @@ impl Stage<'_> {
         .map(|process| process.pid)
     }
 
+    /// The process that answered last, of a server whose processes are not seen.
+    pub(super) fn answers(&self) -> Option<u32> {
+        let answered = self.sightings.all().into_iter();
+        answered.map(|served| served.pid).max_by_key(|pid| self.sightings.newest_by(*pid))
+    }
+
+    /// Asks for an upgrade of `pid`.
+    pub(super) fn pull(&mut self, pid: u32) -> io::Result<Trigger> {
+        let target = &self.plan.target;
+        let trigger = match &target.trigger.by {
+            By::Signal(signal) => {
+                self.subject.signal(pid, native(*signal))?;
+                Trigger::Done(Ok(()))
+            }
+            By::Command(command) => {
+                let here = here(&self.plan.path);
+                let (address, directory, binaries) = (self.address, self.directory, &self.binaries);
+                let places = Places { address, directory, here: &here, pid: Some(pid), binaries };
+                Trigger::run(&resolve(command, places), directory)
+            }
+            By::Socket { path, send } => {
+                let path = path.replace("{dir}", &self.directory.to_string_lossy());
+                Trigger::send(path.into(), send.clone(), target.ready_timeout)
+            }
+        };
+        if let Some(group) = trigger.group() {
+            self.subject.claim(group);
+        }
+        Ok(trigger)
+    }
+
     /// Whether every process that has answered clients is gone, but for the
-    /// youngest: the last upgrade is over for everybody.
-    pub(super) fn alone(&mut self) -> bool {
-        let answered = |pid| self.sightings.first_by(pid).is_some();
+    /// youngest, or those that a supervisor has started since `triggered`: the last
+    /// upgrade is over for everybody.
+    pub(super) fn alone(&self, triggered: Stamp) -> bool {
         let living = self.subject.processes().iter().filter(|process| process.gone.is_none());
-        living.filter(|process| answered(process.pid)).count() == 1
+        let mut serving = living.filter(|process| self.sightings.first_by(process.pid).is_some());
+        match self.plan.target.trigger.to {
+            Addressee::Main => serving.all(|process| process.seen >= triggered),
+            Addressee::Serving => serving.count() == 1 || self.subject.is_unseen(),
+        }
     }
 
     fn look_around(&mut self) {
@@ -108,4 +155,11 @@ impl Stage<'_> {
             (self.tell)(&self.progress);
         }
     }
+}
+
+/// The directory that a scenario is in.
+pub(super) fn here(scenario: &Path) -> PathBuf {
+    let directory = scenario.parent().map_or_else(PathBuf::new, Path::to_owned);
+    // Without a current directory there is no better name for it.
+    std::path::absolute(directory.join(".")).unwrap_or(directory)
 }

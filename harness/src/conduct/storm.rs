@@ -10,11 +10,11 @@ use crate::chaos::{Attempt, KillBeforeReady};
 use crate::clock::Stamp;
 use crate::event::{Edge, FaultRecord, Outcome, Resources, Upgrade};
 use crate::observe::procfs;
-use crate::scenario::plan::{Fault, FaultKind, Upgrades};
+use crate::scenario::plan::{Addressee, Fault, FaultKind, Upgrades};
 
 use super::aim::Aim;
 use super::stage::Stage;
-use crate::subject::native;
+use super::trigger::Trigger;
 
 /// What a successor takes to initialise, until one has been seen to.
 const FIRST_GUESS: Duration = Duration::from_millis(3);
@@ -66,7 +66,10 @@ impl Storm {
                 Outcome::FailedAsPlanned => stage.progress.sabotaged += 1,
                 // A server that cannot be upgraded has failed; there is no
                 // more to learn from trying.
-                Outcome::TimedOut | Outcome::ServerGone | Outcome::Interrupted => return,
+                Outcome::TimedOut
+                | Outcome::ServerGone
+                | Outcome::TriggerFailed
+                | Outcome::Interrupted => return,
             }
         }
     }
@@ -76,8 +79,9 @@ impl Storm {
     /// nothing of the handoff any more.
     pub(super) fn note_last(&mut self, stage: &mut Stage<'_>) {
         let settled = stage.clock.now().after(stage.plan.target.drain_timeout);
-        stage.wait(settled, Stage::alone);
-        if let Some(pid) = stage.serving() {
+        let last = self.upgrades.last().map_or_else(Stamp::default, |upgrade| upgrade.triggered);
+        stage.wait(settled, |stage| stage.alone(last));
+        if let Some(pid) = stage.serving().filter(|_| compares(stage)) {
             self.note_resources(pid);
         }
     }
@@ -96,18 +100,20 @@ impl Storm {
             new_answered: None,
             outcome: Outcome::ServerGone,
             decided: triggered,
+            trouble: None,
         };
-        let Some(old) = stage.serving() else { return upgrade };
+        let unseen = stage.answers().filter(|_| stage.subject.is_unseen());
+        let Some(old) = stage.serving().or(unseen) else { return upgrade };
         upgrade.old_pid = old;
-        let known: HashSet<u32> = stage.sightings.all().iter().map(|served| served.pid).collect();
-        if stage.subject.signal(old, native(stage.plan.target.trigger.signal)).is_err() {
-            return upgrade;
-        }
+        let known = known(stage);
+        let Ok(mut trigger) = stage.pull(old) else { return upgrade };
         let give_up = triggered.after(stage.plan.target.ready_timeout);
         upgrade.outcome = if self.sabotage(stage, &mut upgrade, give_up, chance) {
+            // That it has failed is no news; but what asks must not do so any longer.
+            stage.wait(give_up, |_| trigger.outcome().is_some());
             Outcome::FailedAsPlanned
         } else {
-            self.await_answer(stage, &mut upgrade, give_up, &known)
+            self.await_answer(stage, &mut upgrade, give_up, &known, &mut trigger)
         };
         upgrade.decided = stage.clock.now();
         upgrade
@@ -180,17 +186,31 @@ impl Storm {
         upgrade: &mut Upgrade,
         give_up: Stamp,
         known: &HashSet<u32>,
+        trigger: &mut Trigger,
     ) -> Outcome {
         let mut answered = None;
         stage.wait(give_up, |stage| {
             let newcomer = |served: &crate::event::Served| !known.contains(&served.pid);
-            answered = stage.sightings.all().into_iter().find(newcomer);
-            answered.is_some() || stage.subject.alive() == 0
+            answered = answered.or_else(|| stage.sightings.all().into_iter().find(newcomer));
+            match trigger.outcome() {
+                Some(Ok(())) => answered.is_some() || stage.subject.is_over(),
+                Some(Err(_)) => true,
+                None => false,
+            }
         });
-        let Some(served) = answered else {
+        let pulled = trigger.outcome();
+        if let Some(Err(trouble)) = pulled {
+            upgrade.trouble = Some(trouble);
+            return Outcome::TriggerFailed;
+        }
+        let Some(served) = answered.filter(|_| pulled.is_some()) else {
             return if stage.interrupted.is_some() {
                 Outcome::Interrupted
-            } else if stage.subject.alive() == 0 {
+            } else if pulled.is_none() {
+                let at_most = stage.plan.target.ready_timeout;
+                upgrade.trouble = Some(format!("it did not end within {at_most:?}"));
+                Outcome::TriggerFailed
+            } else if stage.subject.is_over() {
                 Outcome::ServerGone
             } else {
                 Outcome::TimedOut
@@ -198,17 +218,19 @@ impl Storm {
         };
         let process = stage.subject.processes().iter().find(|process| process.pid == served.pid);
         let seen = upgrade.new_seen.or_else(|| process.map(|process| process.seen));
-        upgrade.new_answered = stage.sightings.first_by(served.pid);
+        // By HTTP somebody else may answer on a connection that was there before.
+        let first = stage.sightings.first_by(served.pid);
+        upgrade.new_answered = first.map(|first| first.max(upgrade.triggered));
         if let (Some(seen), Some(answered)) = (upgrade.new_seen, upgrade.new_answered) {
             self.initialisations.push(answered - seen);
         }
         (upgrade.new_pid, upgrade.new_seen) = (Some(served.pid), seen);
         stage.watch.edges(vec![Edge::Answered(upgrade.number)]);
         self.note_listeners(served.pid);
-        if self.resources.is_empty() {
+        if self.resources.is_empty() && compares(stage) {
             // Once, the next upgrade waits until this one is wholly over.
             let gone = stage.clock.now().after(stage.plan.target.drain_timeout);
-            stage.wait(gone, Stage::alone);
+            stage.wait(gone, |stage| stage.alone(upgrade.triggered));
             self.note_resources(served.pid);
         }
         Outcome::Completed
@@ -239,4 +261,22 @@ fn watch(stage: &mut Stage<'_>, upgrade: &mut Upgrade, give_up: Stamp) {
     if let Some(pid) = stage.subject.watch_for_child(upgrade.old_pid, give_up) {
         (upgrade.new_pid, upgrade.new_seen) = (Some(pid), Some(stage.clock.now()));
     }
+}
+
+/// Whether generations are to hold the same: those that a supervisor starts may be
+/// many at a time, each with something of its own.
+fn compares(stage: &Stage<'_>) -> bool {
+    stage.plan.target.trigger.to == Addressee::Serving
+}
+
+/// Who has answered, or could have: a newcomer is none of these. Of the processes
+/// that a supervisor has, one that was there before may answer first after the
+/// trigger.
+fn known(stage: &mut Stage<'_>) -> HashSet<u32> {
+    let mut known: HashSet<u32> = stage.sightings.all().iter().map(|served| served.pid).collect();
+    if stage.plan.target.trigger.to == Addressee::Main {
+        stage.subject.refresh();
+        known.extend(stage.subject.processes().iter().map(|process| process.pid));
+    }
+    known
 }

@@ -37,7 +37,8 @@ pub enum Harm {
     ResetRequest,
     /// Reset in the middle of the reply.
     ResetReply,
-    /// A kept-alive connection was reset while nothing was outstanding.
+    /// A kept-alive connection was reset while nothing was outstanding, or, by HTTP,
+    /// while a request was on its way that the server had not read.
     ResetIdle,
     /// A clean end of stream before the greeting.
     EofGreeting,
@@ -77,11 +78,13 @@ pub enum Harm {
     UdsEagain,
     /// Connected to a unix socket, then reset before being served.
     UdsQueueLost,
+    /// A whole answer by HTTP, but with a status that is not accepted.
+    BadStatus,
 }
 
 impl Harm {
     /// Every kind, in the order in which reports list them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Refused,
         Self::ResetConnect,
         Self::ResetQueue,
@@ -107,6 +110,7 @@ impl Harm {
         Self::UdsRefused,
         Self::UdsEagain,
         Self::UdsQueueLost,
+        Self::BadStatus,
     ];
 
     /// The stable id.
@@ -138,6 +142,7 @@ impl Harm {
             Self::UdsRefused => "uds_refused",
             Self::UdsEagain => "uds_eagain",
             Self::UdsQueueLost => "uds_queue_lost",
+            Self::BadStatus => "bad_status",
         }
     }
 

@@ -53,8 +53,8 @@ pub struct Operation {
 /// Which process answered, as it said itself in its greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Served {
-    /// The generation it claims to be.
-    pub generation: u64,
+    /// The generation it claims to be, if it says.
+    pub generation: Option<u64>,
     /// The pid it claims to have.
     pub pid: u32,
 }

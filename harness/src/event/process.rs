@@ -95,6 +95,8 @@ pub enum Outcome {
     TimedOut,
     /// The process to be upgraded was gone.
     ServerGone,
+    /// What was to ask for the upgrade failed.
+    TriggerFailed,
     /// The run was interrupted.
     Interrupted,
 }
@@ -118,4 +120,7 @@ pub struct Upgrade {
     pub outcome: Outcome,
     /// When the outcome was known.
     pub decided: Stamp,
+    /// What the trigger had to say, if it failed.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }

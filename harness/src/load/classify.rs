@@ -55,6 +55,10 @@ pub(super) struct Facts {
     pub(super) unix: bool,
     /// The client had finished sending before the reply was complete.
     pub(super) half_closed: bool,
+    /// The connection had been idle, and its protocol lets either side end it then.
+    pub(super) kept: bool,
+    /// Behind the end of the stream, a reset was found.
+    pub(super) reset: bool,
     /// Bytes that were ever read on its connection.
     pub(super) seen: u64,
     /// How long the handshake took, if this operation made it.
@@ -150,6 +154,9 @@ fn reset(facts: &Facts) -> Harm {
     }
     match facts.progress {
         Progress::Connecting => Harm::ResetConnect,
+        // A server resets with what it has not read: it had closed a connection that
+        // was idle to it, and the request crossed that on its way.
+        Progress::Request if facts.kept => Harm::ResetIdle,
         Progress::Request => Harm::ResetRequest,
         // A greeting is something that the server says, too: it was cut.
         Progress::Greeting | Progress::Reply | Progress::Finishing => Harm::ResetReply,
@@ -160,6 +167,9 @@ fn reset(facts: &Facts) -> Harm {
 fn eof(facts: &Facts) -> Harm {
     match facts.progress {
         Progress::Request | Progress::Reply if facts.half_closed => Harm::HalfClose,
+        // Whoever has read a request and drops it finishes without a reset. So the
+        // connection had been closed before this request was written.
+        Progress::Request if facts.kept && facts.reset => Harm::Epipe,
         Progress::Connecting | Progress::Greeting => Harm::EofGreeting,
         Progress::Request | Progress::Reply | Progress::Finishing => Harm::EofEarly,
         Progress::Idle | Progress::Closing => Harm::EofIdle,
@@ -189,6 +199,8 @@ mod tests {
             progress,
             unix: false,
             half_closed: false,
+            kept: false,
+            reset: false,
             seen,
             connect_took: quick,
             first_byte_took: quick,
@@ -293,6 +305,30 @@ mod tests {
         }
         let whole = Facts { half_closed: true, ..facts(Progress::Finishing, 9) };
         assert_eq!(fate(&whole, Ending::Eof), Fate::Harmed(Harm::EofEarly));
+    }
+
+    #[test]
+    fn a_request_that_crosses_the_close_of_an_idle_connection_is_told_from_one_that_is_dropped() {
+        use Progress::*;
+        let (rst, pipe) = (Errno::ECONNRESET as i32, Errno::EPIPE as i32);
+        for (progress, seen, ending, reset, expected) in [
+            (Request, 9, Ending::Error(rst), false, Harm::ResetIdle),
+            (Request, 9, Ending::Error(pipe), false, Harm::Epipe),
+            (Request, 9, Ending::Eof, true, Harm::Epipe),
+            (Idle, 9, Ending::Eof, false, Harm::EofIdle),
+            // It was read and dropped, or its answer was cut.
+            (Request, 9, Ending::Eof, false, Harm::EofEarly),
+            (Reply, 9, Ending::Eof, true, Harm::EofEarly),
+            (Reply, 9, Ending::Error(rst), false, Harm::ResetReply),
+            // Nobody has ever served on it: it may have been lost in a queue.
+            (Request, 0, Ending::Error(rst), false, Harm::ResetQueue),
+        ] {
+            let facts = Facts { kept: true, reset, ..facts(progress, seen) };
+            assert_eq!(fate(&facts, ending), Fate::Harmed(expected), "{progress:?} {ending:?}");
+        }
+        let fresh = Facts { reset: true, ..facts(Request, 9) };
+        assert_eq!(fate(&fresh, Ending::Eof), Fate::Harmed(Harm::EofEarly));
+        assert_eq!(fate(&fresh, Ending::Error(rst)), Fate::Harmed(Harm::ResetRequest));
     }
 
     #[test]

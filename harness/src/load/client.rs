@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,6 +12,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::classify::{self, Ending, Facts, Progress};
 use super::greeting::{self, Template};
+use super::http::Talk;
 use super::ledger::Ledger;
 use super::link::{Door, Link};
 use super::payload::{Reply, Source};
@@ -41,7 +42,7 @@ pub(super) struct Context {
     /// Becomes true when the run is given up.
     pub(super) cancelled: watch::Receiver<bool>,
     /// Counts connections, so that each takes its turn among the source addresses.
-    pub(super) turn: AtomicU8,
+    pub(super) turn: AtomicU32,
 }
 
 impl Context {
@@ -80,6 +81,8 @@ pub(super) struct Population {
     pub(super) load: Load,
     /// Where its clients connect to.
     pub(super) door: Door,
+    /// What they say, where they do not just have it echoed.
+    pub(super) talk: Option<Talk>,
 }
 
 /// How an operation came out.
@@ -102,6 +105,8 @@ pub(super) struct Client<'a> {
     progress: Progress,
     /// It has sent FIN before the reply was complete.
     half_closed: bool,
+    /// The server has said that it will answer no more on this connection.
+    last: bool,
     reply: Reply,
 }
 
@@ -131,6 +136,7 @@ impl<'a> Client<'a> {
             row,
             progress: Progress::Connecting,
             half_closed: false,
+            last: false,
             reply: Reply::none(),
         }
     }
@@ -139,7 +145,9 @@ impl<'a> Client<'a> {
     pub(super) async fn open(&mut self, dispatched: Stamp) -> Result<(), Ending> {
         self.connect().await.map_err(|error| failed(&error))?;
         self.progress = Progress::Idle;
-        let Some(template) = &self.context.greeting else {
+        // By HTTP, each answer says whose it is.
+        let greeting = self.context.greeting.as_ref().filter(|_| self.population.talk.is_none());
+        let Some(template) = greeting else {
             return Ok(());
         };
         self.progress = Progress::Greeting;
@@ -196,6 +204,9 @@ impl<'a> Client<'a> {
         pace: Pace,
         half_close: bool,
     ) -> Result<(), Ending> {
+        if let Some(talk) = &self.population.talk {
+            return self.ask(talk).await;
+        }
         self.reply = Reply::to(id, size);
         self.progress = Progress::Request;
         let Some(link) = &mut self.link else {
@@ -231,6 +242,43 @@ impl<'a> Client<'a> {
         } else {
             Err(Ending::Mismatch(Harm::Corrupt))
         }
+    }
+
+    /// Makes a request and reads the answer.
+    async fn ask(&mut self, talk: &Talk) -> Result<(), Ending> {
+        self.reply = Reply::none();
+        self.progress = Progress::Request;
+        let mut rest = talk.request();
+        while !rest.is_empty() {
+            let Some(link) = &mut self.link else {
+                return Err(Ending::Error(Errno::ENOTCONN as i32));
+            };
+            let sent = link.write(rest).await.map_err(|error| failed(&error))?;
+            self.row.bytes_out += sent as u64;
+            rest = rest.get(sent..).unwrap_or_default();
+        }
+        let mut answer = talk.answer();
+        let mut bytes = Vec::with_capacity(CHUNK);
+        while !answer.is_whole() {
+            bytes.clear();
+            match read(self.context, &mut self.link, &mut self.row, &mut bytes).await {
+                Err(Ending::Eof) if answer.end() => break,
+                read => read?,
+            }
+            self.progress = Progress::Reply;
+            answer.take(&bytes).map_err(Ending::Mismatch)?;
+        }
+        self.last = answer.is_last();
+        if let Some(served) = answer.served() {
+            self.row.served = Some(served);
+            self.context.sightings.note(served, self.row.opened.unwrap_or_default());
+        }
+        answer.harm().map_or(Ok(()), |harm| Err(Ending::Mismatch(harm)))
+    }
+
+    /// Whether the server has said that it will answer no more on this connection.
+    pub(super) fn is_spent(&self) -> bool {
+        self.last
     }
 
     /// Finishes, and waits until the server has finished too.
@@ -270,12 +318,16 @@ impl<'a> Client<'a> {
             Some(harm) if ending != Ending::Cancelled => Ending::Mismatch(harm),
             Some(_) | None => ending,
         };
+        let reset = ending == Ending::Eof && self.link.as_ref().is_some_and(Link::was_reset);
+        self.row.reset |= reset;
         let row = &self.row;
         let between = |from: Option<Stamp>, to: Option<Stamp>| Some(to? - from?);
         let facts = Facts {
             progress: self.progress,
             unix: self.population.door.is_unix(),
             half_closed: self.half_closed,
+            kept: self.population.talk.is_some() && !opened,
+            reset,
             seen: row.bytes_in,
             connect_took: between(row.opened, row.established).filter(|_| opened),
             first_byte_took: between(row.established, row.first_byte).filter(|_| opened),

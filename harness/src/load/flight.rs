@@ -89,7 +89,7 @@ impl Flight {
         } else {
             Arrival::Unasked(Harm::Corrupt)
         };
-        self.youngest = self.youngest.max(served.map(|served| served.generation));
+        self.youngest = self.youngest.max(served.and_then(|served| served.generation));
         (served, arrival)
     }
 
@@ -134,7 +134,7 @@ impl Flight {
         };
         let mut reply = Reply::to(id, sent.due.payload);
         reply.take(echo);
-        let older = |served: Served| Some(served.generation) < sent.youngest;
+        let older = |served: Served| served.generation.is_some_and(|by| Some(by) < sent.youngest);
         let fate = if now >= self.deadline(&sent) {
             Fate::Harmed(Harm::UdpLost)
         } else if let Some(harm) = reply.harm() {
@@ -242,7 +242,7 @@ mod tests {
         let mut flight = flight(2);
         let template = Template::new("{generation} {pid}").unwrap();
         let (served, _) = flight.came(Some(&template), &greeted(4, 0), at(5));
-        assert_eq!(served, Some(Served { generation: 4, pid: 77 }));
+        assert_eq!(served, Some(Served { generation: Some(4), pid: 77 }));
         let (served, _) = flight.came(Some(&template), &bytes(1), at(5));
         assert_eq!(served, None);
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::client::{Context, Population};
 use super::flow::Flow;
 use super::greeting::Template;
 use super::hiccup::{self, Hiccups};
+use super::http::Talk;
 use super::keepalive::{self, Ask, Habit, Slot};
 use super::ledger::{Ledger, Rows};
 use super::link::Door;
@@ -26,10 +27,13 @@ use super::pacer::{Due, End, Pacer};
 use super::schedule::Schedule;
 use crate::clock::{Clock, Stamp};
 use crate::event::{Connection, Operation, Sightings};
-use crate::scenario::plan::{Endpoint, Load, LoadKind, Plan};
+use crate::scenario::plan::{Endpoint, Load, LoadKind, Plan, Speak};
 
 /// Threads that the clients run on. The rest of the machine is the server's.
 const WORKERS: usize = 2;
+
+/// How far the first ports of two runs are apart that begin at the same time.
+const PORTS_APART: u32 = 1 << 15;
 
 /// Operations that are begun at one go.
 const BATCH: usize = 64;
@@ -96,7 +100,7 @@ impl Drop for Brake {
 ///
 /// # Errors
 ///
-/// If the greeting's template does not name both numbers, or a thread cannot
+/// If the greeting's template does not name the pid, or a thread cannot
 /// be started.
 pub fn start(
     plan: &Plan,
@@ -116,7 +120,8 @@ pub fn start(
         greeting,
         seed: plan.seed,
         cancelled,
-        turn: AtomicU8::new(0),
+        // Where several run at once, each begins with ports of its own.
+        turn: AtomicU32::new(std::process::id().wrapping_mul(PORTS_APART)),
     });
     let populations = populations(plan, site)?;
     let runtime = Builder::new_multi_thread()
@@ -308,16 +313,29 @@ fn populations(plan: &Plan, site: Site<'_>) -> io::Result<Vec<Arc<Population>>> 
             Endpoint::Unix(path) => Door::Unix(place(path)),
             Endpoint::Seqpacket(path) => Door::Seqpacket(place(path)),
         };
-        Ok(Arc::new(Population { index, load: load.clone(), door }))
+        let talk = match &load.speak {
+            Speak::Echo => None,
+            Speak::Http(http) => {
+                let greeting = plan.target.greeting.as_deref();
+                Some(Talk::new(http, greeting).ok_or_else(|| unreadable(greeting))?)
+            }
+        };
+        Ok(Arc::new(Population { index, load: load.clone(), door, talk }))
     };
     plan.loads.iter().enumerate().map(number).collect()
 }
 
 fn template(text: &str) -> io::Result<Template> {
-    Template::new(text).ok_or_else(|| {
-        let what = format!("the greeting {text:?} must name {{generation}} and {{pid}} once each");
-        io::Error::new(io::ErrorKind::InvalidInput, what)
-    })
+    Template::new(text).ok_or_else(|| unreadable(Some(text)))
+}
+
+fn unreadable(greeting: Option<&str>) -> io::Error {
+    let greeting = greeting.unwrap_or_default();
+    let what = format!(
+        "the greeting {greeting:?} must name {{pid}} once, and {{generation}} at most once; by \
+         HTTP it is a header"
+    );
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 /// Every client needs a descriptor, and the usual limit is for one program

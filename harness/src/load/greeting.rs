@@ -13,22 +13,25 @@ enum Piece {
     Pid,
 }
 
-/// What a greeting looks like: literal text around the two numbers.
+/// What a greeting looks like: literal text around the numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     pieces: Vec<Piece>,
 }
 
 impl Template {
-    /// The template written as `text`; `None` if it does not say where both
-    /// numbers stand, once each.
+    /// The template written as `text`; `None` if it does not say where the pid
+    /// stands, and where the generation does, once each. Only the latter may be
+    /// left out.
     pub(super) fn new(text: &str) -> Option<Self> {
-        let (generation, pid) = (Self::place(text, "{generation}")?, Self::place(text, "{pid}")?);
         let text = text.strip_suffix('\n').unwrap_or(text);
-        let mut numbers = [
-            (generation, "{generation}".len(), Piece::Generation),
-            (pid, "{pid}".len(), Piece::Pid),
-        ];
+        let mut numbers = vec![("{pid}", Piece::Pid)];
+        if text.contains("{generation}") {
+            numbers.push(("{generation}", Piece::Generation));
+        }
+        let place =
+            |(name, piece): (&str, Piece)| Some((Self::place(text, name)?, name.len(), piece));
+        let mut numbers: Vec<_> = numbers.into_iter().map(place).collect::<Option<_>>()?;
         numbers.sort_by_key(|(place, ..)| *place);
         let mut pieces = Vec::new();
         let mut rest = 0;
@@ -39,6 +42,12 @@ impl Template {
         }
         pieces.push(Piece::Literal(text.get(rest..)?.to_owned()));
         Some(Self { pieces })
+    }
+
+    /// The template of a header, and the header's name.
+    pub(super) fn header(text: &str) -> Option<(String, Self)> {
+        let (name, value) = text.split_once(':')?;
+        Some((name.trim().to_owned(), Self::new(value.trim())?))
     }
 
     fn place(text: &str, name: &str) -> Option<usize> {
@@ -65,7 +74,7 @@ impl Template {
                 Piece::Literal(_) => {}
             }
         }
-        rest.is_empty().then_some(Served { generation: generation?, pid: pid? })
+        rest.is_empty().then_some(Served { generation, pid: pid? })
     }
 }
 
@@ -76,10 +85,14 @@ mod tests {
     #[test]
     fn reads_the_numbers_where_the_template_has_them() {
         let template = Template::new("generation {generation} pid {pid}").unwrap();
-        let served = Some(Served { generation: 12, pid: 345 });
+        let served = Some(Served { generation: Some(12), pid: 345 });
         assert_eq!(template.parse(b"generation 12 pid 345"), served);
         let turned = Template::new("<{pid}> is no. {generation}!\n").unwrap();
         assert_eq!(turned.parse(b"<345> is no. 12!"), served);
+        let nameless = Template::new("pid {pid}").unwrap();
+        assert_eq!(nameless.parse(b"pid 345"), Some(Served { generation: None, pid: 345 }));
+        let (name, value) = Template::header("X-Served-By: {generation}/{pid} ").unwrap();
+        assert_eq!((name.as_str(), value.parse(b"12/345")), ("X-Served-By", served));
     }
 
     #[test]
@@ -99,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn a_template_names_both_numbers_once() {
-        for text in ["", "{pid}", "{generation}", "{pid}{pid}{generation}"] {
+    fn a_template_names_the_pid_and_nothing_twice() {
+        for text in ["", "{generation}", "{pid}{pid}", "{pid}{generation}{generation}"] {
             assert_eq!(Template::new(text), None, "{text}");
         }
     }

@@ -13,7 +13,7 @@ use super::client::{Client, Context, Population, Verdict};
 use super::pacer::Due;
 use super::schedule;
 use crate::clock::Stamp;
-use crate::event::{Fate, OpKind, Operation};
+use crate::event::{Fate, Harm, OpKind, Operation};
 
 /// After harm a slot holds its breath, lest a server that is down be hammered
 /// as fast as the machine can.
@@ -165,7 +165,7 @@ impl Slot {
         let context = Arc::clone(&self.context);
         let old = sleep_until(context.clock.instant(until).into());
         tokio::pin!(old);
-        let mut asking = true;
+        let (mut asking, mut asked) = (true, false);
         loop {
             let event = tokio::select! {
                 biased;
@@ -175,26 +175,37 @@ impl Slot {
                 ask = self.queue.recv(), if asking => Event::Ask(ask),
             };
             let ended = match event {
-                Event::Ask(Some(ask)) if self.request(client, ask).await => continue,
-                Event::Ask(Some(_)) => return false,
+                Event::Ask(Some(ask)) => {
+                    match self.request(client, ask).await {
+                        Fate::Ok => asked = true,
+                        // A server that has answered and then closed is not down.
+                        Fate::Harmed(Harm::ResetIdle | Harm::Epipe) => return asked,
+                        Fate::Harmed(_) | Fate::LimitHit | Fate::Cancelled => return false,
+                    }
+                    if !client.is_spent() {
+                        continue;
+                    }
+                    None
+                }
                 Event::Ask(None) => {
                     asking = false;
                     let until = context.clock.now().after(self.habit.patience);
                     old.as_mut().reset(context.clock.instant(until).into());
                     continue;
                 }
-                Event::Enough if !self.say_farewell(client).await => return false,
+                Event::Enough if self.say_farewell(client).await != Fate::Ok => return false,
                 Event::Enough => None,
                 Event::Gone(ending) => Some(ending),
                 Event::Cancelled => Some(Ending::Cancelled),
             };
-            return self.close(client, ended).await == Fate::Ok;
+            let closed = asked && ended == Some(Ending::Eof);
+            return self.close(client, ended).await == Fate::Ok || closed;
         }
     }
 
-    /// One request; says whether the connection can serve another. One whose
-    /// time was up before its turn came has not touched the connection.
-    async fn request(&self, client: &mut Client<'_>, ask: Ask) -> bool {
+    /// One request; `Ok` if the connection can serve another. One whose time was up
+    /// before its turn came has not touched the connection.
+    async fn request(&self, client: &mut Client<'_>, ask: Ask) -> Fate {
         let (context, load, due) = (&self.context, &self.population.load, ask.due);
         let deadline = ask.dispatched.after(load.timeout);
         let expired = context.clock.now() >= deadline;
@@ -206,12 +217,12 @@ impl Slot {
         let verdict = client.judge(ending, load, false);
         let times = (due.intended, ask.dispatched);
         self.enter(due.id, OpKind::Request, client.row.id, times, verdict);
-        expired || verdict.fate == Fate::Ok
+        if expired { Fate::Ok } else { verdict.fate }
     }
 
-    /// The last request of a connection that was held; says whether it was served.
-    async fn say_farewell(&self, client: &mut Client<'_>) -> bool {
-        let Some(payload) = self.habit.farewell else { return true };
+    /// The last request of a connection that was held, if there is to be one.
+    async fn say_farewell(&self, client: &mut Client<'_>) -> Fate {
+        let Some(payload) = self.habit.farewell else { return Fate::Ok };
         let id = self.context.ledger.intend(self.population.index);
         let dispatched = self.context.clock.now();
         let population = self.population.index;

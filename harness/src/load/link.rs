@@ -1,9 +1,11 @@
 //! A connection of any kind that carries bytes both ways.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -15,7 +17,10 @@ use super::tcpinfo;
 
 /// Clients come from 127.0.1.1 to 127.0.1.64: ports are free per pair of
 /// addresses, and one address alone would run out of them.
-const SOURCES: u8 = 64;
+const SOURCES: u32 = 64;
+
+/// So many ports are tried in turn before the kernel is left to choose.
+const TRIES: u32 = 16;
 
 /// Where the clients of a population connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +52,8 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Connects. `turn` chooses the address that a client on loopback comes from.
-    pub(super) async fn open(door: &Door, turn: u8) -> io::Result<Self> {
+    /// Connects. `turn` chooses the address and port that a client on loopback comes from.
+    pub(super) async fn open(door: &Door, turn: u32) -> io::Result<Self> {
         match door {
             Door::Net(target) => tcp(*target, turn).await.map(Self::Tcp),
             Door::Unix(path) => unix(path).await.map(Self::Unix),
@@ -72,6 +77,18 @@ impl Link {
         }
     }
 
+    /// Whether a reset has come that no read or write has told of: behind the end
+    /// of what the server had sent, reads tell of the end alone.
+    pub(super) fn was_reset(&self) -> bool {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+            // Its end and its reset are told apart by reading.
+            Self::Seqpacket(_) => return false,
+        };
+        matches!(error, Ok(Some(_)))
+    }
+
     /// Segments that were sent again so far, where the kernel counts them.
     pub(super) fn retransmits(&self) -> Option<u32> {
         match self {
@@ -81,24 +98,66 @@ impl Link {
     }
 }
 
-async fn tcp(target: SocketAddr, turn: u8) -> io::Result<TcpStream> {
+async fn tcp(target: SocketAddr, turn: u32) -> io::Result<TcpStream> {
     let socket = match target {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if let Some(source) = source(target, turn) {
-        // The port is chosen by `connect`, when the whole pair is known.
-        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(SocketAddr::new(source, 0))?;
+    if target.is_ipv4() && target.ip().is_loopback() {
+        bind(&socket, turn)?;
     }
     socket.set_nodelay(true)?;
     socket.connect(target).await
 }
 
 /// The address that the client whose `turn` it is comes from, where it can choose.
-pub(super) fn source(target: SocketAddr, turn: u8) -> Option<IpAddr> {
+pub(super) fn source(target: SocketAddr, turn: u32) -> Option<IpAddr> {
     let chooses = target.is_ipv4() && target.ip().is_loopback();
-    chooses.then(|| Ipv4Addr::new(127, 0, 1, turn % SOURCES + 1).into())
+    chooses.then(|| address(turn).into())
+}
+
+/// Gives a client an address and a port. Each port is used in its turn, so that none
+/// comes again soon: where the server was the first to close, the client's port is
+/// free at once, and a late packet of the old connection would meet the new one, and
+/// be answered by a reset that has harmed nobody.
+fn bind(socket: &TcpSocket, turn: u32) -> io::Result<()> {
+    let address = address(turn);
+    let (low, high) = *ports();
+    let count = u32::from(high - low) + 1;
+    for turn in turn / SOURCES..turn / SOURCES + TRIES {
+        let port = u32::from(low) + turn % count;
+        let port = u16::try_from(port).map_err(io::Error::other)?;
+        match socket.bind((address, port).into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    // The port is chosen by `connect`, when the whole pair is known.
+    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind((address, 0).into())
+}
+
+fn address(turn: u32) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, low_byte(turn % SOURCES) + 1)
+}
+
+fn low_byte(number: u32) -> u8 {
+    number.to_le_bytes()[0]
+}
+
+/// The ports that clients may have here, the last included.
+fn ports() -> &'static (u16, u16) {
+    static PORTS: OnceLock<(u16, u16)> = OnceLock::new();
+    PORTS.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        parse_ports(&text.unwrap_or_default()).unwrap_or((32_768, 60_999))
+    })
+}
+
+fn parse_ports(text: &str) -> Option<(u16, u16)> {
+    let mut words = text.split_whitespace().map(|word| word.parse().ok());
+    let (low, high) = (words.next()??, words.next()??);
+    (low <= high).then_some((low, high))
 }
 
 async fn unix(path: &Path) -> io::Result<UnixStream> {
@@ -145,6 +204,37 @@ impl AsyncWrite for Link {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Seqpacket(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_port_comes_again_soon() {
+        let mut seen = BTreeSet::new();
+        let mut held = Vec::new();
+        for turn in 7..407 {
+            let socket = TcpSocket::new_v4().unwrap();
+            bind(&socket, turn).unwrap();
+            assert!(seen.insert(socket.local_addr().unwrap()));
+            held.push(socket);
+        }
+        // One that is taken is passed over.
+        let again = TcpSocket::new_v4().unwrap();
+        bind(&again, 7).unwrap();
+        assert!(seen.insert(again.local_addr().unwrap()));
+    }
+
+    #[test]
+    fn the_range_of_ports_is_the_kernels() {
+        assert_eq!(parse_ports("1024\t65535\n"), Some((1024, 65_535)));
+        for text in ["", "1024", "9 8", "a b"] {
+            assert_eq!(parse_ports(text), None, "{text}");
         }
     }
 }

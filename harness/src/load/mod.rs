@@ -15,6 +15,7 @@
 mod schedule;
 mod payload;
 mod greeting;
+mod http;
 mod tcpinfo;
 mod classify;
 mod ledger;

@@ -144,13 +144,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::plan::{Endpoint, Pace, Ramp};
+    use crate::scenario::plan::{Endpoint, Pace, Ramp, Speak};
 
     fn load(name: &str, rate: f64, arrivals: Arrivals) -> Load {
         Load {
             name: name.to_owned(),
             kind: LoadKind::Churn,
             to: Endpoint::Tcp,
+            speak: Speak::Echo,
             rate,
             arrivals,
             payload: (1, 4096),

@@ -9,8 +9,8 @@ use super::{Gathered, Running, Site, Volley, start};
 use crate::clock::Clock;
 use crate::event::{Fate, OpKind, Served, Sightings};
 use crate::scenario::plan::{
-    Addressee, Arrivals, Coverage, Endpoint, Load, LoadKind, Namespace, Network, ObserverLimits,
-    Phases, Plan, Signal, Target, Trigger,
+    Addressee, Arrivals, By, Coverage, Endpoint, Load, LoadKind, Namespace, Network,
+    ObserverLimits, Phases, Plan, Signal, Speak, Target, Trigger,
 };
 
 mod server;
@@ -19,6 +19,7 @@ mod populations;
 mod records;
 mod datagrams;
 mod resets;
+mod web;
 
 use server::{Manner, serve};
 
@@ -29,6 +30,7 @@ fn load(name: &str, kind: LoadKind, rate: f64) -> Load {
         name: name.to_owned(),
         kind,
         to: Endpoint::Tcp,
+        speak: Speak::Echo,
         rate,
         arrivals: Arrivals::Poisson,
         payload: (64, 512),
@@ -56,8 +58,11 @@ fn plan(loads: Vec<Load>) -> Plan {
         seed: 42,
         target: Target {
             command: Vec::new(),
+            attach: None,
+            pid_file: None,
             greeting: Some(GREETING.to_owned()),
-            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            closes_idle: false,
+            trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: phase,
             drain_timeout: phase,
@@ -156,7 +161,7 @@ fn a_good_server_harms_nobody_and_the_books_balance() {
     let opens = fates(&gathered, OpKind::Open)["Ok"];
     assert!(opens > 8, "connections are renewed: {opens}");
     assert_eq!(fates(&gathered, OpKind::Close)["Ok"], opens);
-    let served = Served { generation: 3, pid: 77 };
+    let served = Served { generation: Some(3), pid: 77 };
     assert_eq!(sightings.all(), [served]);
     let greeting = u64::try_from("generation 3 pid 77\n".len()).unwrap();
     for row in &gathered.connections {

@@ -15,7 +15,10 @@ pub(super) fn seen(harm: Harm) -> &'static str {
         Harm::ResetQueue => "the connection was made, then reset before one byte was served",
         Harm::ResetRequest => "a reset after the request was sent, before the reply began",
         Harm::ResetReply => "a reset in the middle of the reply",
-        Harm::ResetIdle => "a reset of a kept connection with nothing outstanding",
+        Harm::ResetIdle => {
+            "a reset of a kept connection with nothing outstanding, or, by HTTP, with a request on \
+             its way"
+        }
         Harm::EofGreeting => "the end of the stream before the greeting",
         Harm::EofEarly => "the end of the stream before the reply was complete",
         Harm::EofIdle => "the end of a kept connection with nothing outstanding",
@@ -35,6 +38,7 @@ pub(super) fn seen(harm: Harm) -> &'static str {
         Harm::UdsRefused => "the unix socket's path was there, but nobody listened",
         Harm::UdsEagain => "the unix socket's backlog was full",
         Harm::UdsQueueLost => "a unix connection was made, then reset before it was served",
+        Harm::BadStatus => "a whole answer by HTTP, with a status that is not accepted",
     }
 }
 
@@ -65,6 +69,7 @@ pub(super) fn cause(harm: Harm) -> &'static str {
         Harm::UdpMisrouted => "the kernel spreads flows anew when a socket joins or leaves a group",
         Harm::UdsEnoent => "the path was removed before the new one was bound",
         Harm::UdsRefused => "the path outlived the process that had bound it",
+        Harm::BadStatus => "what answers is not ready to, or what it needs is gone already",
     }
 }
 

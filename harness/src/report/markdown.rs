@@ -113,10 +113,7 @@ fn harm_row(harmed: &Harmed) -> Vec<String> {
         format!("+{:.6} s", harmed.finished_ns as f64 / 1e9),
         harmed.upgrade.map_or_else(String::new, |number| number.to_string()),
         harmed.after_trigger_ns.map_or_else(String::new, span),
-        harmed.served.map_or_else(
-            || "nobody".to_owned(),
-            |by| format!("generation {} (pid {})", by.generation, by.pid),
-        ),
+        harmed.served.map_or_else(|| "nobody".to_owned(), story::process),
     ]
 }
 

@@ -217,8 +217,12 @@ fn reasons(verdict: &Verdict, recording: &Recording) -> Vec<Reason> {
         .collect()
 }
 
-/// The server's program: a binary of this workspace by its bare name.
+/// The server's program, a binary of this workspace by its bare name; or where the
+/// server was that was there before.
 fn target(plan: &Plan) -> String {
+    if let Some(attach) = &plan.target.attach {
+        return attach.connect.to_string();
+    }
     let program = plan.target.command.first().map_or("", String::as_str);
     let bare = program.strip_prefix("{bin:").and_then(|name| name.strip_suffix('}'));
     bare.unwrap_or(program).to_owned()

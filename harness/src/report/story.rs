@@ -6,6 +6,7 @@ use super::explain::seen;
 use super::harmed::Harmed;
 use super::model::Report;
 use super::number::{count, span, things};
+use crate::event::Served;
 use crate::verdict::{Outcome, Status};
 
 /// More names than these are not read.
@@ -86,10 +87,17 @@ pub(super) fn when(harmed: &Harmed) -> String {
 
 /// Who served it.
 pub(super) fn who(harmed: &Harmed) -> String {
-    harmed.served.map_or_else(
-        || "served by nobody".to_owned(),
-        |by| format!("served by generation {} (pid {})", by.generation, by.pid),
-    )
+    harmed
+        .served
+        .map_or_else(|| "served by nobody".to_owned(), |by| format!("served by {}", process(by)))
+}
+
+/// A process that answered, as far as it said who it is.
+pub(super) fn process(by: Served) -> String {
+    match by.generation {
+        Some(generation) => format!("generation {generation} (pid {})", by.pid),
+        None => format!("pid {}", by.pid),
+    }
 }
 
 /// An error number by its name.

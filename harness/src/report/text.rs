@@ -6,6 +6,7 @@ use super::clients::Population;
 use super::harmed::Harmed;
 use super::model::Report;
 use super::number::{count, maybe_span, rate, share, span, things};
+use super::story;
 use super::table;
 use crate::event::Scope;
 use crate::exit::Exit;
@@ -187,10 +188,7 @@ fn first_harm(first: &Harmed) -> Vec<String> {
     let population = first.population.as_deref().unwrap_or("?");
     let errno = first.errno.map_or_else(String::new, |errno| format!(", errno {errno}"));
     let local = first.local.as_ref().map_or_else(String::new, |local| format!(" from {local}"));
-    let served = first.served.map_or_else(
-        || "served by nobody".to_owned(),
-        |by| format!("served by generation {} (pid {})", by.generation, by.pid),
-    );
+    let served = story::who(first);
     let upgrade = match (first.upgrade, first.after_trigger_ns) {
         (Some(number), Some(after)) => {
             format!("{} after the trigger of upgrade {number}", span(after))

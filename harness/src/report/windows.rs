@@ -124,6 +124,7 @@ mod tests {
             new_answered: None,
             outcome: crate::event::Outcome::TimedOut,
             decided: Stamp(decided),
+            trouble: None,
         }
     }
 

@@ -7,15 +7,15 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::demand::Surroundings;
-use super::error::Mistake;
+use super::error::{Mistake, checked, require};
 use super::file::SCHEMA;
 use super::form::Written;
 use super::gate::Window;
 use super::plan::{
     Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
-    Target, Trigger, Upgrades,
+    Upgrades,
 };
-use super::{carry, demand, file, form, swell, text};
+use super::{carry, demand, file, form, speak, swell, target, text};
 
 /// Makes the plan of a scenario.
 pub(super) fn plan(
@@ -28,6 +28,7 @@ pub(super) fn plan(
     checked(&file.name, text::name)?;
     together(&file)?;
     let coverage = coverage(&file)?;
+    let attached = file.target.attach.is_some();
     let phases = Phases {
         warmup: file.phases.warmup.0,
         baseline: file.phases.baseline.0,
@@ -58,8 +59,8 @@ pub(super) fn plan(
         path: path.to_owned(),
         seed,
         loads: loads(file.load, around)?,
-        target: target(file.target)?,
-        network: network(file.network)?,
+        target: target::target(file.target)?,
+        network: network(file.network, attached)?,
         phases,
         upgrades: file.upgrades.map(|upgrades| {
             let upgrades = upgrades.into_inner();
@@ -100,6 +101,7 @@ fn schema(schema: &Spanned<String>) -> Result<(), Mistake> {
 
 /// What no part of the file can know by itself.
 fn together(file: &file::Scenario) -> Result<(), Mistake> {
+    speak::together(file)?;
     let greets = file.target.greeting.is_some();
     if let Some(upgrades) = &file.upgrades {
         require(greets, &upgrades.span(), || {
@@ -126,6 +128,12 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
             )?;
         }
     }
+    if let (Some(fault), Some(_)) = (file.fault.first(), &file.target.attach) {
+        let message = "a server that runs already is never harmed; take the [[fault]] out, or have \
+                       the server started by target.command";
+        return Err(Mistake::at(fault.span(), message));
+    }
+    target::upgradable(file)?;
     if let Some(fault) = file.fault.first() {
         require(
             file.upgrades.is_some(),
@@ -136,45 +144,15 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
     Ok(())
 }
 
-fn target(target: file::Target) -> Result<Target, Mistake> {
-    let (span, command) = (target.command.span(), target.command.into_inner());
-    for argument in &command {
-        checked(argument, text::placeholders)?;
+fn network(network: file::Network, attached: bool) -> Result<Network, Mistake> {
+    let usual = if attached { Namespace::Host } else { Namespace::Private };
+    let namespace = network.namespace.as_ref().map_or(usual, |written| written.get_ref().0);
+    if let Some(written) = &network.namespace {
+        require(!attached || namespace == Namespace::Host, &written.span(), || {
+            "a server that runs already is in no network of the run's own; write namespace = \
+             \"host\", or take the key out"
+        })?;
     }
-    require(
-        command.first().is_some_and(|program| !program.get_ref().is_empty()),
-        &span,
-        || "command names no program; write it first, like [\"{bin:echo-server}\", …]",
-    )?;
-    require(
-        command.iter().any(|argument| argument.get_ref().contains("{addr}")),
-        &span,
-        || "command does not tell the server where to listen; write {addr} in one of its arguments",
-    )?;
-    if let Some(greeting) = &target.greeting {
-        checked(greeting, text::greeting)?;
-    }
-    if let Some(ledger) = &target.ledger {
-        checked(ledger, text::ledger)?;
-    }
-    require(
-        !target.ready_timeout.get_ref().0.is_zero(),
-        &target.ready_timeout.span(),
-        || "ready_timeout leaves the server no time to start; write one like \"10s\"",
-    )?;
-    Ok(Target {
-        command: command.into_iter().map(Spanned::into_inner).collect(),
-        greeting: target.greeting.map(Spanned::into_inner),
-        trigger: Trigger { signal: target.trigger.signal.0, to: target.trigger.to.0 },
-        stop_signal: target.stop.0,
-        ready_timeout: target.ready_timeout.get_ref().0,
-        drain_timeout: target.drain_timeout.0,
-        ledger: target.ledger.map(Spanned::into_inner),
-    })
-}
-
-fn network(network: file::Network) -> Result<Network, Mistake> {
-    let namespace = network.namespace.0;
     for key in network.sysctl.keys() {
         checked(key, text::sysctl)?;
         require(
@@ -220,10 +198,12 @@ fn one_load(load: file::Load, around: Around) -> Result<Load, Mistake> {
     let to = carry::endpoint(&load, around.greets)?;
     let ramp = swell::ramp(&load, around.warmup)?;
     let bursts = swell::bursts(&load, around.upgraded)?;
+    let speak = speak::speak(&load)?;
     Ok(Load {
         name: load.name.into_inner(),
         kind,
         to,
+        speak,
         rate: load.rate.0.0,
         arrivals: load.arrivals.0,
         payload: load.payload.into_inner().0,
@@ -407,20 +387,4 @@ fn ops_in_window(file: &file::Scenario) -> Result<Vec<(Window, u64)>, Mistake> {
 
 fn given<T: Copy>(value: Option<&Spanned<T>>, default: T) -> T {
     value.map_or(default, |value| *value.get_ref())
-}
-
-/// Applies a check of [`text`] to a value, whose place it does not know.
-fn checked(
-    value: &Spanned<String>,
-    check: impl FnOnce(&str) -> Result<(), String>,
-) -> Result<(), Mistake> {
-    check(value.get_ref()).map_err(|message| Mistake::at(value.span(), message))
-}
-
-fn require<M: Into<String>>(
-    holds: bool,
-    span: &Range<usize>,
-    message: impl FnOnce() -> M,
-) -> Result<(), Mistake> {
-    if holds { Ok(()) } else { Err(Mistake::at(span.clone(), message())) }
 }

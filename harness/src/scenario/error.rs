@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+
 use super::change::{self, Change};
 
 /// A scenario that cannot be run.
@@ -88,6 +90,23 @@ impl Mistake {
     }
 }
 
+/// Says `message` of what is written at `span`, unless something `holds`.
+pub(super) fn require<M: Into<String>>(
+    holds: bool,
+    span: &Range<usize>,
+    message: impl FnOnce() -> M,
+) -> Result<(), Mistake> {
+    if holds { Ok(()) } else { Err(Mistake::at(span.clone(), message())) }
+}
+
+/// Applies a check of a text to a value, whose place the check does not know.
+pub(super) fn checked(
+    value: &Spanned<String>,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), Mistake> {
+    check(value.get_ref()).map_err(|message| Mistake::at(value.span(), message))
+}
+
 impl From<toml::de::Error> for Mistake {
     fn from(error: toml::de::Error) -> Self {
         Self::at(error.span().unwrap_or(0..0), taught(error.message()))
@@ -111,9 +130,12 @@ fn taught(message: &str) -> String {
         return format!("the key `{key}` is missing here, and nothing can stand in for it");
     }
     let whole = "a whole number, 0 or more, without quotes, like 20";
-    for (tail, form) in
-        [("usize", whole), ("u64", whole), ("f64", "a number without quotes, like 20")]
-    {
+    for (tail, form) in [
+        ("usize", whole),
+        ("u64", whole),
+        ("u32", whole),
+        ("f64", "a number without quotes, like 20"),
+    ] {
         if let Some(head) = message.strip_suffix(tail).filter(|head| head.ends_with("expected ")) {
             return format!("{head}{form}");
         }

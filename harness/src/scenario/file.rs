@@ -2,6 +2,7 @@
 //! and what it is when left out. Nobody outside this module's parent sees it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use toml::Spanned;
 
 use super::error::Mistake;
 use super::expect::Ending;
-use super::form::{BytesPerSecond, Kind, Rate, Written};
+use super::form::{BytesPerSecond, Kind, Rate, Tongue, Written};
 use super::gate::Window;
 use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
 use crate::event::{Anchor, Harm};
@@ -46,6 +47,8 @@ pub(super) struct Scenario {
     /// Default: random.
     #[serde(default = "random")]
     seed: Written<SeedChoice>,
+    /// Must not be left out, unless the command line names the target.
+    #[serde(default)]
     pub(super) target: Target,
     #[serde(default)]
     pub(super) network: Network,
@@ -86,63 +89,74 @@ fn random() -> Written<SeedChoice> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Target {
-    pub(super) command: Spanned<Vec<Spanned<String>>>,
+    /// Either this or `attach`.
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) attach: Option<Spanned<Attach>>,
+    /// Default: the main process stays the first.
+    pub(super) pid_file: Option<Spanned<String>>,
     /// Default: the server sends none.
     pub(super) greeting: Option<Spanned<String>>,
+    pub(super) closes_idle: Spanned<bool>,
     /// Default: SIGHUP to the serving process.
-    #[serde(default)]
-    pub(super) trigger: Trigger,
-    /// Default: SIGTERM.
-    #[serde(default = "sigterm")]
+    pub(super) trigger: Spanned<Trigger>,
     pub(super) stop: Written<Signal>,
-    /// Default: 10s.
-    #[serde(default = "ten_seconds")]
     pub(super) ready_timeout: Spanned<Written<Duration>>,
-    /// Default: 15s.
-    #[serde(default = "fifteen_seconds")]
     pub(super) drain_timeout: Written<Duration>,
     /// Default: the server keeps none.
     pub(super) ledger: Option<Spanned<String>>,
 }
 
-fn sigterm() -> Written<Signal> {
-    Written(Signal::SigTerm)
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            command: None,
+            attach: None,
+            pid_file: None,
+            greeting: None,
+            closes_idle: unplaced(false),
+            trigger: unplaced(Trigger::default()),
+            stop: Written(Signal::SigTerm),
+            ready_timeout: ten_seconds(),
+            drain_timeout: Written(Duration::from_secs(15)),
+            ledger: None,
+        }
+    }
+}
+
+/// A server that runs already.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attach {
+    pub(super) connect: Written<SocketAddr>,
+    /// Default: as the PID file says, or unknown.
+    pub(super) pid: Option<u32>,
 }
 
 fn ten_seconds() -> Spanned<Written<Duration>> {
     unplaced(Written(Duration::from_secs(10)))
 }
 
-fn fifteen_seconds() -> Written<Duration> {
-    Written(Duration::from_secs(15))
-}
-
-#[derive(Debug, Deserialize)]
+/// One means at the most: with none, it is SIGHUP.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Trigger {
-    pub(super) signal: Written<Signal>,
-    pub(super) to: Written<Addressee>,
+    pub(super) signal: Option<Written<Signal>>,
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) socket: Option<Spanned<String>>,
+    /// With a socket only. Default: {"command":"upgrade"}.
+    pub(super) send: Option<Spanned<String>>,
+    /// Default: serving; main with a command.
+    pub(super) to: Option<Written<Addressee>>,
 }
 
-impl Default for Trigger {
-    fn default() -> Self {
-        Self { signal: Written(Signal::SigHup), to: Written(Addressee::Serving) }
-    }
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Network {
-    pub(super) namespace: Written<Namespace>,
+    /// Default: private; host where the server runs already.
+    pub(super) namespace: Option<Spanned<Written<Namespace>>>,
     pub(super) sysctl: BTreeMap<Spanned<String>, String>,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self { namespace: Written(Namespace::Private), sysctl: BTreeMap::new() }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,6 +186,9 @@ pub(super) struct Load {
     pub(super) kind: Written<Kind>,
     /// Default: tcp. Not for udp.
     pub(super) to: Option<Spanned<Written<Endpoint>>>,
+    /// Default: echo.
+    #[serde(default = "by_echo")]
+    pub(super) speak: Spanned<Written<Tongue>>,
     pub(super) rate: Written<Rate>,
     /// Default: poisson.
     #[serde(default = "poisson")]
@@ -202,6 +219,12 @@ pub(super) struct Load {
     /// Churn only. Default: none.
     #[serde(default)]
     pub(super) burst: Vec<Spanned<Burst>>,
+    /// HTTP only. Default: "/".
+    pub(super) path: Option<Spanned<String>>,
+    /// HTTP only. Default: "localhost".
+    pub(super) host: Option<Spanned<String>>,
+    /// HTTP only. Default: a status from 200 to 399, and any body.
+    pub(super) expect: Option<Spanned<Answer>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -223,6 +246,19 @@ pub(super) struct Burst {
 
 fn at_the_moment() -> Written<Offset> {
     Written(Offset::default())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
+    /// Default: 200 to 399.
+    pub(super) status: Option<Spanned<u64>>,
+    /// Default: any.
+    pub(super) body_bytes: Option<u64>,
+}
+
+fn by_echo() -> Spanned<Written<Tongue>> {
+    unplaced(Written(Tongue::Echo))
 }
 
 fn poisson() -> Written<Arrivals> {
@@ -326,6 +362,6 @@ pub(super) struct Expect {
 }
 
 /// A value that is in no file, so nothing can be wrong with its place.
-fn unplaced<T>(value: T) -> Spanned<T> {
+pub(super) fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::de::{Error, Visitor};
@@ -117,6 +118,14 @@ impl Form for Endpoint {
     }
 }
 
+impl Form for SocketAddr {
+    const FORM: &'static str = "an address and a port, like \"127.0.0.1:8080\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("`{text}` is not {}", Self::FORM))
+    }
+}
+
 /// An inclusive range of bytes.
 impl Form for (usize, usize) {
     const FORM: &'static str = units::BYTES_FORM;
@@ -206,6 +215,22 @@ impl Form for Kind {
                 ("udp", Self::Udp),
             ],
         )
+    }
+}
+
+/// What the clients of a load speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tongue {
+    Echo,
+    Http,
+}
+
+impl Form for Tongue {
+    const FORM: &'static str =
+        "\"echo\" (bytes that are to come back) or \"http\" (a GET by HTTP/1.1)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("echo", Self::Echo), ("http", Self::Http)])
     }
 }
 

@@ -115,7 +115,8 @@ pub(super) fn lints(plan: &Plan) -> Vec<Lint> {
         .filter(|load| load.to == Endpoint::Tcp && load.timeout < SYN_COMB)
         .map(|load| Lint::TimeoutHidesSynRetries { load: load.name.clone(), timeout: load.timeout })
         .collect();
-    if plan.network.namespace == Namespace::Host {
+    // Where the server runs already there is no other.
+    if plan.network.namespace == Namespace::Host && plan.target.attach.is_none() {
         lints.push(Lint::HostNetwork);
     }
     if !plan.loads.iter().any(|load| load.kind == LoadKind::Churn) {

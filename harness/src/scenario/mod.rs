@@ -13,11 +13,14 @@ mod lint;
 mod text;
 mod form;
 mod file;
+mod speak;
+mod target;
 mod demand;
 mod carry;
 mod swell;
 mod check;
 mod share;
+mod attachment;
 
 use std::fs;
 use std::path::Path;
@@ -28,6 +31,7 @@ use rand::rngs::SysRng;
 use self::expect::Expect;
 use crate::units::SeedChoice;
 
+pub use attachment::Attachment;
 pub use change::Change;
 pub use demand::METRICS;
 pub use error::ScenarioError;
@@ -58,20 +62,46 @@ impl Plan {
         seed: Option<SeedChoice>,
         changes: &[Change],
     ) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        let source = change::apply(&read(path)?, changes)
-            .map_err(|change::Nowhere { flag, message }| ScenarioError::Change { flag, message })?;
-        let plan = file::parse(&source)
-            .and_then(|(scenario, written)| {
-                let seed = drawn(seed.unwrap_or(written))?;
-                check::plan(scenario, path, seed, &source)
-            })
-            .map_err(|mistake| {
-                let outside = |mistake: error::Mistake| mistake.in_file(path, &source);
-                mistake.in_change(&source, changes).unwrap_or_else(outside)
-            })?;
-        let lints = lint::lints(&plan);
-        Ok((plan, lints))
+        planned(path, seed, changes, None)
     }
+
+    /// The same, for a server that runs already, which the scenario need not name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load_changed`], and when it is not said where the server is.
+    pub fn load_attached(
+        path: &Path,
+        seed: Option<SeedChoice>,
+        changes: &[Change],
+        attachment: &Attachment,
+    ) -> Result<(Self, Vec<Lint>), ScenarioError> {
+        planned(path, seed, changes, Some(attachment))
+    }
+}
+
+fn planned(
+    path: &Path,
+    seed: Option<SeedChoice>,
+    changes: &[Change],
+    attachment: Option<&Attachment>,
+) -> Result<(Plan, Vec<Lint>), ScenarioError> {
+    let source = change::apply(&read(path)?, changes)
+        .map_err(|change::Nowhere { flag, message }| ScenarioError::Change { flag, message })?;
+    let plan = file::parse(&source)
+        .and_then(|(mut scenario, written)| {
+            if let Some(attachment) = attachment {
+                attachment.apply(&mut scenario)?;
+            }
+            let seed = drawn(seed.unwrap_or(written))?;
+            check::plan(scenario, path, seed, &source)
+        })
+        .map_err(|mistake| {
+            let outside = |mistake: error::Mistake| mistake.in_file(path, &source);
+            mistake.in_change(&source, changes).unwrap_or_else(outside)
+        })?;
+    let lints = lint::lints(&plan);
+    Ok((plan, lints))
 }
 
 impl Expect {

@@ -1,6 +1,7 @@
 //! The validated scenario: no option is left open, and nobody else sees the
 //! file it came from.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,13 +50,23 @@ pub struct Plan {
 pub struct Target {
     /// Program and arguments. May contain `{bin:NAME}` (a binary of this Cargo
     /// workspace, built before the run, or found beside the harness or on PATH),
-    /// `{addr}` (the address and port the load goes to) and `{dir}` (a fresh,
-    /// private directory). No other placeholder gets past validation.
+    /// `{addr}` (the address and port the load goes to), `{dir}` (a fresh, private
+    /// directory) and `{here}` (the scenario's directory). No other placeholder gets
+    /// past validation. Empty where the server runs already.
     pub command: Vec<String>,
-    /// The literal text around the numbers in the server's greeting line, with
-    /// `{generation}` and `{pid}` where the numbers stand; `None`: the server
-    /// sends no greeting, and nothing is known of who answered.
+    /// The server that runs already; `None`: it is started by `command`.
+    pub attach: Option<Attach>,
+    /// The file in which the server's main process leaves its pid, and its successor
+    /// its own; may contain `{dir}`. `None`: the main process stays the first.
+    pub pid_file: Option<String>,
+    /// The literal text around the numbers in the server's greeting line, or, where
+    /// the loads speak HTTP, in a header of each answer, its name before a colon.
+    /// `{pid}` and, unless the server does not know it, `{generation}` are where the
+    /// numbers stand; `None`: nothing is known of who answered.
     pub greeting: Option<String>,
+    /// The server may close connections that are idle, as HTTP allows: counted, but
+    /// no failure.
+    pub closes_idle: bool,
     /// How an upgrade is asked for.
     pub trigger: Trigger,
     /// The signal that asks the serving process to stop.
@@ -68,6 +79,16 @@ pub struct Target {
     /// [`crate::event::ServerLedger`], when it ends. `None`: no server ledger; the laws that
     /// need it are reported as not checked.
     pub ledger: Option<String>,
+}
+
+/// A server that runs already and is none of the harness's: it is observed, asked to
+/// upgrade, and never stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Where the load goes.
+    pub connect: SocketAddr,
+    /// Its main process; `None`: the PID file tells, or nothing is known of processes.
+    pub pid: Option<u32>,
 }
 
 /// A signal, as scenarios name it.
@@ -85,12 +106,33 @@ pub enum Signal {
 }
 
 /// How an upgrade is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
-    /// The signal.
-    pub signal: Signal,
-    /// Who gets it.
+    /// The means.
+    pub by: By,
+    /// Who gets the signal, or is meant by `{pid}`.
     pub to: Addressee,
+}
+
+/// By what an upgrade is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// A signal.
+    Signal(Signal),
+    /// A program and its arguments, which may contain what [`Target::command`] may
+    /// and `{pid}`. The upgrade is complete when it has ended with status 0 and a
+    /// new process has answered; another status is a failed upgrade.
+    Command(Vec<String>),
+    /// A line, sent over a unix socket. The upgrade is complete when the answer is
+    /// there and a new process has answered a client; JSON with `"ok": false` is a
+    /// failed upgrade.
+    Socket {
+        /// Where; may contain `{dir}`.
+        path: String,
+        /// The line, without its end.
+        send: String,
+    },
 }
 
 /// Who gets the trigger.
@@ -99,7 +141,8 @@ pub struct Trigger {
 pub enum Addressee {
     /// The process that serves now: the newest that answered a client.
     Serving,
-    /// The process that the harness started: a supervisor of the servers.
+    /// The process that the harness started or was attached to, or the one that the
+    /// PID file names now: a supervisor of the servers.
     Main,
 }
 
@@ -145,6 +188,8 @@ pub struct Load {
     pub kind: LoadKind,
     /// Where they connect to.
     pub to: Endpoint,
+    /// What they say there.
+    pub speak: Speak,
     /// Operations per second, over the whole population, open-loop: connections
     /// for churn, requests for kept connections.
     pub rate: f64,
@@ -201,6 +246,29 @@ pub enum Endpoint {
     /// A unix seqpacket socket at this path: each request is one record, and so is
     /// its reply.
     Seqpacket(String),
+}
+
+/// What clients say to the server, and what they expect to hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speak {
+    /// Bytes that no other operation sends; they are to come back as they are.
+    Echo,
+    /// `GET` by HTTP/1.1.
+    Http(Http),
+}
+
+/// A request by HTTP, and which answer is a good one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// What is asked for, with its query.
+    pub path: String,
+    /// The `Host` header.
+    pub host: String,
+    /// The status that is expected; `None`: 200 to 399.
+    pub status: Option<u16>,
+    /// The length of the body that is expected; `None`: any.
+    pub body_bytes: Option<u64>,
 }
 
 /// What the clients of a population do.

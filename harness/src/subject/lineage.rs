@@ -1,6 +1,7 @@
 //! The subject as a family: every process that descends from the one that
 //! was started.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -16,7 +17,7 @@ use nix::sys::signal::Signal;
 
 use super::process::Process;
 use crate::clock::{Clock, Stamp};
-use crate::observe::procfs;
+use crate::observe::procfs::{self, Kin};
 
 /// How much of the end of the log is looked at for its last lines.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -30,13 +31,20 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server under test: the process that was started, and all that came of it.
 ///
-/// Dropping it kills what is left.
+/// Dropping it kills what is left, unless it was there before.
 #[derive(Debug)]
 pub struct Subject {
     clock: Clock,
     log: PathBuf,
-    main: u32,
+    /// It was started by us, and ends with us.
+    ours: bool,
+    /// The main process, where one is known.
+    main: Option<u32>,
+    /// Where a main process leaves its pid.
+    pid_file: Option<PathBuf>,
     processes: Vec<Process>,
+    /// Process groups of commands that may leave a process of the subject behind.
+    claimed: HashSet<u32>,
 }
 
 impl Subject {
@@ -64,7 +72,11 @@ impl Subject {
             .spawn()?;
         let main = child.id();
         match Process::open(main, clock.now()) {
-            Ok(process) => Ok(Self { clock, log, main, processes: vec![process] }),
+            Ok(process) => {
+                let (pid_file, claimed) = (None, HashSet::new());
+                let (main, processes) = (Some(main), vec![process]);
+                Ok(Self { clock, log, ours: true, main, pid_file, processes, claimed })
+            }
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -73,10 +85,46 @@ impl Subject {
         }
     }
 
-    /// The process that was started.
+    /// Observes a server that was there before: the process `main`, if it is given,
+    /// and what comes of it. It is sent nothing but what [`Self::signal`] is told to
+    /// send, and it outlives us.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process.
+    pub fn attach(main: Option<u32>, clock: Clock) -> io::Result<Self> {
+        let open = |pid| Process::open(pid, clock.now());
+        let processes: Vec<_> = main.map(open).transpose()?.into_iter().collect();
+        if processes.iter().any(|process| process.wait(Duration::ZERO)) {
+            return Err(Errno::ESRCH.into());
+        }
+        let (log, pid_file, claimed) = (PathBuf::new(), None, HashSet::new());
+        Ok(Self { clock, log, ours: false, main, pid_file, processes, claimed })
+    }
+
+    /// From now on, the process that the file at `path` names is the main process.
+    pub fn follow(&mut self, path: PathBuf) {
+        self.pid_file = Some(path);
+    }
+
+    /// The main process: the one that was started or attached to, or that the PID
+    /// file named when it was last looked at.
     #[must_use]
-    pub fn main_pid(&self) -> u32 {
+    pub fn main_pid(&self) -> Option<u32> {
         self.main
+    }
+
+    /// Whether nothing is known of its processes.
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Whether none of its processes is left. Of a server that was there before this
+    /// cannot be known: it may have passed on to one that nobody has named.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ours && self.alive() == 0
     }
 
     /// Every process that was ever seen, in the order in which it was.
@@ -115,6 +163,13 @@ impl Subject {
             // The last may have started its successor between the two looks.
             self.discover();
         }
+        self.find_main();
+    }
+
+    /// Takes every orphan of this process group, but for its leader, for one of the
+    /// subject: what a command has started and not waited for.
+    pub fn claim(&mut self, group: u32) {
+        self.claimed.insert(group);
     }
 
     /// Sends `signal` to a process that was seen and is not gone.
@@ -180,8 +235,12 @@ impl Subject {
         }
     }
 
-    /// Kills and reaps everything that is alive. Returns whom it had to kill.
+    /// Kills and reaps everything that is alive, if it was started by us. Returns
+    /// whom it had to kill.
     pub fn end(&mut self) -> Vec<u32> {
+        if !self.ours {
+            return Vec::new();
+        }
         let until = self.clock.now().after(KILL_TIMEOUT);
         let mut killed = Vec::new();
         let mut settled = false;
@@ -202,6 +261,18 @@ impl Subject {
             if !settled {
                 thread::sleep(Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Looks whom the PID file names. A process that we have started comes of us,
+    /// so one that does not is not taken for one, whatever the file says.
+    fn find_main(&mut self) {
+        let Some(pid) = self.pid_file.as_deref().and_then(read_pid) else { return };
+        let is_kin =
+            || !self.ours || procfs::kin(pid).is_some_and(|kin| kin.parent == process::id());
+        let known = self.find(pid).is_some_and(Process::is_alive);
+        if known || self.is_new(pid) && is_kin() && self.adopt(pid) {
+            self.main = Some(pid);
         }
     }
 
@@ -245,14 +316,18 @@ impl Subject {
 
     /// Adopts those of our own children that must be orphans of the subject:
     /// they are in its process group or session, or in one that a process of
-    /// the subject founded. Other children of ours are none of its business.
+    /// the subject founded, or in a group that was claimed. Other children of ours
+    /// are none of its business.
     fn adopt_orphans(&mut self) -> Option<u32> {
         let mut first = None;
-        for pid in procfs::children(process::id()) {
-            if self.is_new(pid)
-                && procfs::kin(pid).is_some_and(|kin| self.has(kin.group) || self.has(kin.session))
-                && self.adopt(pid)
-            {
+        // Those of a server that is not ours are inherited by somebody else.
+        let inherited = if self.ours { procfs::children(process::id()) } else { Vec::new() };
+        for pid in inherited {
+            let is_ours = |kin: Kin| {
+                let left_behind = self.claimed.contains(&kin.group) && kin.group != pid;
+                self.has(kin.group) || self.has(kin.session) || left_behind
+            };
+            if self.is_new(pid) && procfs::kin(pid).is_some_and(is_ours) && self.adopt(pid) {
                 first = first.or(Some(pid));
             }
         }
@@ -278,6 +353,12 @@ impl Drop for Subject {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The pid in a PID file. One that is written just now may have none.
+#[must_use]
+pub fn read_pid(path: &Path) -> Option<u32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn read_tail(path: &Path) -> io::Result<Vec<u8>> {

@@ -8,6 +8,6 @@ mod lineage;
 mod process;
 mod program;
 
-pub use lineage::Subject;
+pub use lineage::{Subject, read_pid};
 pub use process::{Process, native};
-pub use program::{Binaries, BuildError, resolve};
+pub use program::{Binaries, BuildError, Places, resolve};

@@ -79,23 +79,38 @@ impl Binaries {
     }
 }
 
+/// What stands for the placeholders of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// `{addr}`.
+    pub address: SocketAddr,
+    /// `{dir}`.
+    pub directory: &'a Path,
+    /// `{here}`.
+    pub here: &'a Path,
+    /// `{pid}`, where there is one.
+    pub pid: Option<u32>,
+    /// `{bin:NAME}`.
+    pub binaries: &'a Binaries,
+}
+
 /// `command` with its placeholders filled in. What is put in is not looked at
 /// for placeholders again.
 #[must_use]
-pub fn resolve(
-    command: &[String],
-    address: SocketAddr,
-    directory: &Path,
-    binaries: &Binaries,
-) -> Vec<OsString> {
+pub fn resolve(command: &[String], places: Places<'_>) -> Vec<OsString> {
     let fill = |text: &String| {
         let mut filled = OsString::new();
         for part in parts(text) {
             match part {
                 Part::Text(text) => filled.push(text),
-                Part::Address => filled.push(address.to_string()),
-                Part::Directory => filled.push(directory),
-                Part::Binary(name) => match binaries.paths.get(name) {
+                Part::Address => filled.push(places.address.to_string()),
+                Part::Directory => filled.push(places.directory),
+                Part::Here => filled.push(places.here),
+                Part::Pid => match places.pid {
+                    Some(pid) => filled.push(pid.to_string()),
+                    None => filled.push("{pid}"),
+                },
+                Part::Binary(name) => match places.binaries.paths.get(name) {
                     Some(path) => filled.push(path),
                     None => filled.push(format!("{{bin:{name}}}")),
                 },
@@ -112,6 +127,8 @@ enum Part<'a> {
     Text(&'a str),
     Address,
     Directory,
+    Here,
+    Pid,
     Binary(&'a str),
 }
 
@@ -133,6 +150,8 @@ fn first_part(text: &str) -> (Part<'_>, usize) {
         match (inner, inner.strip_prefix("bin:")) {
             ("addr", _) => return (Part::Address, length),
             ("dir", _) => return (Part::Directory, length),
+            ("here", _) => return (Part::Here, length),
+            ("pid", _) => return (Part::Pid, length),
             (_, Some(name)) => return (Part::Binary(name), length),
             (_, None) => {}
         }
@@ -146,7 +165,7 @@ fn first_part(text: &str) -> (Part<'_>, usize) {
 fn binary_names(text: &str) -> impl Iterator<Item = &str> {
     parts(text).into_iter().filter_map(|part| match part {
         Part::Binary(name) => Some(name),
-        Part::Text(_) | Part::Address | Part::Directory => None,
+        Part::Text(_) | Part::Address | Part::Directory | Part::Here | Part::Pid => None,
     })
 }
 

@@ -58,7 +58,7 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
     let lost = seen(Harm::UdpLost) + count(evidence.fates(Fate::LimitHit));
     let left = |name: &str| {
         let explained = match name {
-            "Tcp.OutRsts" => resets,
+            "Tcp.OutRsts" => resets + evidence.stray_resets(),
             "Tcp.AttemptFails" | "TcpExt.EmbryonicRsts" => failed,
             // On loopback both ends are counted here.
             "Tcp.EstabResets" => 2 * resets,

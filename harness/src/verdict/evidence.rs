@@ -1,12 +1,14 @@
 //! A recording, looked at in the ways that several checks need.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 
 use crate::event::{
-    Connection, Datagrams, Fate, Generation, Outcome, Recording, Scope, ServerLedger, Upgrade,
+    Connection, Datagrams, Fate, Generation, Harm, OpKind, Outcome, Recording, Reset, Resets,
+    Scope, ServerLedger, Upgrade,
 };
 use crate::scenario::Plan;
-use crate::scenario::plan::Endpoint;
+use crate::scenario::plan::{Endpoint, Load, Speak};
 
 /// The plan, the recording, and what follows from them at once.
 #[derive(Debug)]
@@ -37,6 +39,12 @@ impl<'a> Evidence<'a> {
             Scope::Private => None,
             Scope::Host => Some("the machine's network was used, where others are counted too"),
         }
+    }
+
+    /// Why the ends of processes prove nothing here, if they do not.
+    pub(super) fn attached(&self) -> Option<&'static str> {
+        let attached = self.plan.target.attach.is_some();
+        attached.then_some("the server was there before the run, and is there after it")
     }
 
     /// Why there is no server's ledger, if there is none.
@@ -85,6 +93,40 @@ impl<'a> Evidence<'a> {
         connections.filter(|connection| connection.reset && self.is_tcp(connection)).count()
     }
 
+    /// Resets that answer a segment which the server has sent again for want of CPU, to
+    /// a client that is gone already: no connection is there any more that could be
+    /// harmed. Each needs a retransmission, and, where they are traced, to be sent by a
+    /// client.
+    pub(super) fn stray_resets(&self) -> i128 {
+        let kernel = &self.recording.kernel;
+        let reset = i128::try_from(self.reset()).unwrap_or(i128::MAX);
+        let most = self.strays_of(kernel.delta("Tcp.RetransSegs"));
+        (kernel.delta("Tcp.OutRsts") - reset).clamp(0, most)
+    }
+
+    /// How many resets so many retransmissions may explain. That is only where the
+    /// server may be the first to close, as by HTTP.
+    pub(super) fn strays_of(&self, retransmitted: i128) -> i128 {
+        let closes = |load: &Load| matches!(load.speak, Speak::Http(_));
+        if !self.plan.loads.iter().any(closes) {
+            return 0;
+        }
+        let traced = match &self.recording.kernel.resets {
+            Resets::Traced { resets, lost: Some(0), .. } => Some(self.sent_by_clients(resets)),
+            Resets::Traced { .. } | Resets::Untraced { .. } => None,
+        };
+        retransmitted.min(traced.unwrap_or(i128::MAX)).max(0)
+    }
+
+    fn sent_by_clients(&self, resets: &[Reset]) -> i128 {
+        let plain = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+        let connections = self.recording.connections.iter();
+        let clients: HashSet<_> =
+            connections.filter_map(|connection| connection.local.map(plain)).collect();
+        let sent = resets.iter().filter(|reset| clients.contains(&plain(reset.source)));
+        i128::try_from(sent.count()).unwrap_or(i128::MAX)
+    }
+
     /// Connections for which a SYN left.
     pub(super) fn opened(&self) -> impl Iterator<Item = &Connection> {
         self.recording.connections.iter().filter(|connection| connection.opened.is_some())
@@ -93,6 +135,19 @@ impl<'a> Evidence<'a> {
     /// Operations that ended in this way.
     pub(super) fn fates(&self, fate: Fate) -> usize {
         self.recording.operations.iter().filter(|operation| operation.fate == fate).count()
+    }
+
+    /// Operations that the plan allows the server to end so: they found that it had
+    /// closed a connection which was idle, or crossed that on their way.
+    pub(super) fn closed_idle(&self) -> HashSet<u64> {
+        let ends = |operation: &&crate::event::Operation| {
+            matches!(operation.kind, OpKind::Request | OpKind::Close)
+                && [Harm::EofIdle, Harm::ResetIdle, Harm::Epipe]
+                    .map(Fate::Harmed)
+                    .contains(&operation.fate)
+        };
+        let allowed = self.recording.operations.iter().filter(|_| self.plan.target.closes_idle);
+        allowed.filter(ends).map(|operation| operation.id).collect()
     }
 
     /// The operations of each connection.

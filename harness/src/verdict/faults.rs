@@ -43,7 +43,10 @@ fn survived(evidence: &Evidence<'_>) -> Check {
             upgrade.number > fault.upgrade && upgrade.outcome != Outcome::FailedAsPlanned
         });
         if let Some(next) = next
-            && matches!(next.outcome, Outcome::TimedOut | Outcome::ServerGone)
+            && matches!(
+                next.outcome,
+                Outcome::TimedOut | Outcome::ServerGone | Outcome::TriggerFailed
+            )
         {
             fatal.push(format!("after #{} upgrade #{} failed", fault.upgrade, next.number));
         }

@@ -19,6 +19,8 @@ pub(super) fn check(law: &Law, evidence: &Evidence<'_>) -> Check {
     let untraced = untraced(evidence).filter(|_| law.id == "L6.traced");
     let why = if law.id == "L10" {
         Some("fewer than two generations whose listening sockets were seen")
+    } else if law.id == "L9.processes" {
+        evidence.attached()
     } else if law.id == "L6.traced" {
         evidence.tainted().or(untraced.as_deref())
     } else if law.id == "L5" || law.id.starts_with("L7") {
@@ -101,8 +103,13 @@ fn kernel(evidence: &Evidence<'_>) -> Vec<Law> {
             accepted,
         )
         .unless(tainted || evidence.unkept().is_some()),
-        law("L6", "kernel's OutRsts = connections reset", delta("Tcp.OutRsts"), evidence.reset())
-            .unless(tainted),
+        law(
+            "L6",
+            "kernel's OutRsts = connections reset",
+            delta("Tcp.OutRsts") - evidence.stray_resets(),
+            evidence.reset(),
+        )
+        .unless(tainted),
         // A trace with a hole is no fault of the server's; L6 judges the resets.
         law("L6.traced", "kernel's OutRsts = resets traced", delta("Tcp.OutRsts"), traced)
             .or_else_is(Status::Inconclusive)
@@ -200,7 +207,8 @@ fn ends(evidence: &Evidence<'_>) -> Vec<Law> {
     let others = sets.iter().filter(|set| Some(**set) != first).count();
     vec![
         law("L9", "connections left open = 0", open, 0_u64).unless(evidence.tainted().is_some()),
-        law("L9.processes", "processes left = 0", left, 0_u64),
+        law("L9.processes", "processes left = 0", left, 0_u64)
+            .unless(evidence.attached().is_some()),
         law("L10", "generations with other listening sockets than the first = 0", others, 0_u64)
             .unless(sets.len() < 2),
     ]

@@ -81,13 +81,14 @@ impl<'a> Books<'a> {
         let mut operations: Vec<&Operation> = recording.operations.iter().collect();
         operations.sort_by_key(|operation| (operation.intended, operation.id));
         let shaken = |connection: &Connection| connection.established.unwrap_or(connection.closed);
-        let reset = recording.connections.iter().filter(|connection| connection.reset);
+        // The kernel's counters know of no other connections.
+        let reset = recording.connections.iter();
+        let reset = reset.filter(|connection| connection.reset && evidence.is_tcp(connection));
+        let opened = evidence.opened().filter(|connection| evidence.is_tcp(connection));
         Self {
             operations,
             lost: lost(evidence),
-            opened: Happening::new(
-                evidence.opened().filter_map(|one| Some((one.opened?, shaken(one)))),
-            ),
+            opened: Happening::new(opened.filter_map(|one| Some((one.opened?, shaken(one))))),
             reset: Happening::new(reset.map(|one| (one.opened.unwrap_or_default(), one.closed))),
         }
     }
@@ -138,10 +139,16 @@ impl Happening {
         (count(surely), count(maybe))
     }
 
+    /// How many are counted between two readings, at the least and at the most.
+    fn between(&self, from: &Sample, to: &Sample) -> (i128, i128) {
+        let ((early, early_most), (late, late_most)) = (self.counted_by(from), self.counted_by(to));
+        (late - early_most, late_most - early)
+    }
+
     /// A law that a counter which moved by `moved` counts these.
     fn law(&self, id: &str, says: &str, moved: i128, from: &Sample, to: &Sample) -> Law {
         let ((early, early_most), (late, late_most)) = (self.counted_by(from), self.counted_by(to));
-        let (least, most) = (late - early_most, late_most - early);
+        let (least, most) = self.between(from, to);
         let status = if moved < least || moved > most {
             Status::Fail
         } else if least == most {
@@ -256,7 +263,10 @@ fn kernel(
     let moved = samples.moved(from, to);
     let by = |name: &str| moved.get(name).copied().unwrap_or(0);
     window.laws.push(books.opened.law("L3", l3, by("Tcp.ActiveOpens"), first, last));
-    window.laws.push(books.reset.law("L6", l6, by("Tcp.OutRsts"), first, last));
+    let (_, most) = books.reset.between(first, last);
+    let strays = evidence.strays_of(by("Tcp.RetransSegs"));
+    let sent = by("Tcp.OutRsts") - (by("Tcp.OutRsts") - most).clamp(0, strays);
+    window.laws.push(books.reset.law("L6", l6, sent, first, last));
     let bad = MUST_BE_ZERO.into_iter().filter(|name| by(name) != 0);
     window.moved = bad.map(|name| (name.to_owned(), by(name))).collect();
 }

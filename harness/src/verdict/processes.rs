@@ -18,6 +18,13 @@ pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Check> {
 /// Every process that served ended with status 0. (A process that its own
 /// parent has reaped took its status with it.)
 fn exits(evidence: &Evidence<'_>) -> Check {
+    if let Some(why) = evidence.attached() {
+        return Check {
+            status: Status::NotChecked,
+            detail: Some(why.to_owned()),
+            ..check("processes.exits", "all 0", "-", &[])
+        };
+    }
     let mut judged: Vec<&Generation> = match evidence.plan.target.trigger.to {
         Addressee::Serving => evidence.serving().collect(),
         // A supervisor ends its servers as it pleases; it has to end well itself.

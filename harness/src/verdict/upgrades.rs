@@ -31,8 +31,12 @@ pub(super) fn failed(evidence: &Evidence<'_>) -> Vec<String> {
     let unplanned = |upgrade: &&Upgrade| match upgrade.outcome {
         Outcome::Completed | Outcome::Interrupted => false,
         Outcome::FailedAsPlanned => !planned(upgrade.number),
-        Outcome::TimedOut | Outcome::ServerGone => true,
+        Outcome::TimedOut | Outcome::ServerGone | Outcome::TriggerFailed => true,
     };
     let failed = evidence.recording.upgrades.iter().filter(unplanned);
-    failed.map(|upgrade| format!("#{} {:?}", upgrade.number, upgrade.outcome)).collect()
+    let said = |upgrade: &Upgrade| {
+        let trouble = upgrade.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        format!("#{} {:?}{trouble}", upgrade.number, upgrade.outcome)
+    };
+    failed.map(said).collect()
 }

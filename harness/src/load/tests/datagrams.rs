@@ -57,7 +57,7 @@ fn a_good_server_answers_each_datagram_once_and_the_books_balance() {
     let gathered = running.finish();
     books_balance(&gathered);
     only(&gathered, OpKind::Datagram, "Ok");
-    let served = Served { generation: 3, pid: 77 };
+    let served = Served { generation: Some(3), pid: 77 };
     assert_eq!(sightings.all(), [served]);
     assert_eq!(gathered.connections.len(), 8);
     let greeting = u64::try_from("generation 3 pid 77\n".len()).unwrap();

@@ -69,7 +69,10 @@ fn row(harmed: &Harmed) -> Markup {
             }
             td data-name="served by" {
                 @match harmed.served {
-                    Some(by) => { "generation " (by.generation) " " small { "pid " (by.pid) } }
+                    Some(by) => {
+                        @if let Some(generation) = by.generation { "generation " (generation) " " }
+                        small { "pid " (by.pid) }
+                    }
                     None => "nobody"
                 }
             }

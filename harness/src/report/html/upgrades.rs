@@ -116,6 +116,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::FailedAsPlanned => "failed as planned",
         Outcome::TimedOut => "timed out",
         Outcome::ServerGone => "server gone",
+        Outcome::TriggerFailed => "trigger failed",
         Outcome::Interrupted => "interrupted",
     }
 }

@@ -9,10 +9,15 @@ fn fills_in_every_placeholder_once() {
     let binaries = Binaries { paths: [("echo".to_owned(), PathBuf::from("/b/{dir}"))].into() };
     let command = strings(&["{bin:echo}", "--at={addr}", "{dir}/a{dir}", "{x}{", "{{addr}", "ü"]);
     let address = "127.0.0.1:80".parse().unwrap();
-    let resolved = resolve(&command, address, Path::new("/tmp/{addr}"), &binaries);
+    let (directory, here) = (Path::new("/tmp/{addr}"), Path::new("/s"));
+    let places = Places { address, directory, here, pid: None, binaries: &binaries };
     let expected =
         ["/b/{dir}", "--at=127.0.0.1:80", "/tmp/{addr}/a/tmp/{addr}", "{x}{", "{127.0.0.1:80", "ü"];
-    assert_eq!(resolved, expected.map(OsString::from));
+    assert_eq!(resolve(&command, places), expected.map(OsString::from));
+    let command = strings(&["{here}/x", "-{pid}"]);
+    assert_eq!(resolve(&command, places), ["/s/x", "-{pid}"].map(OsString::from));
+    let places = Places { pid: Some(12), ..places };
+    assert_eq!(resolve(&command, places), ["/s/x", "-12"].map(OsString::from));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::event::{
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{
-    Addressee, Arrivals, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace, Network,
-    ObserverLimits, Phases, Signal, Target, Trigger, Upgrades,
+    Addressee, Arrivals, By, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace,
+    Network, ObserverLimits, Phases, Signal, Speak, Target, Trigger, Upgrades,
 };
 
 const CONNECTIONS: u64 = 400;
@@ -31,8 +31,11 @@ pub(super) fn plan() -> Plan {
         seed: 1,
         target: Target {
             command: vec!["server".to_owned()],
+            attach: None,
+            pid_file: None,
             greeting: Some("generation {generation} pid {pid}".to_owned()),
-            trigger: Trigger { signal: Signal::SigHup, to: Addressee::Serving },
+            closes_idle: false,
+            trigger: Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Serving },
             stop_signal: Signal::SigTerm,
             ready_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
@@ -49,6 +52,7 @@ pub(super) fn plan() -> Plan {
             name: "churn".to_owned(),
             kind: LoadKind::Churn,
             to: Endpoint::Tcp,
+            speak: Speak::Echo,
             rate: 100.0,
             arrivals: Arrivals::Uniform,
             payload: (100, 100),
@@ -220,10 +224,7 @@ fn connection(id: u64, generation: usize) -> Connection {
         established: Some(at.after(Duration::from_micros(50))),
         first_byte: Some(at.after(Duration::from_micros(150))),
         closed: at.after(Duration::from_micros(300)),
-        served: Some(Served {
-            generation: u64::try_from(generation).unwrap(),
-            pid: PIDS[generation],
-        }),
+        served: Some(Served { generation: u64::try_from(generation).ok(), pid: PIDS[generation] }),
         bytes_out: PAYLOAD,
         bytes_in: PAYLOAD + GREETING,
         reset: false,
@@ -275,5 +276,6 @@ fn upgrade(number: u64) -> Upgrade {
         new_answered: Some(triggered.after(Duration::from_millis(3))),
         outcome: Outcome::Completed,
         decided: triggered.after(Duration::from_millis(4)),
+        trouble: None,
     }
 }

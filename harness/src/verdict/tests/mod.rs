@@ -7,6 +7,7 @@ mod gates;
 mod per_upgrade;
 mod parts;
 mod resets;
+mod web;
 mod windows;
 
 use std::time::Duration;
@@ -326,23 +327,26 @@ fn a_descriptor_an_environment_or_memory_that_grows_fails() {
 fn an_answer_from_a_generation_that_had_been_succeeded_is_wrong() {
     stops("harm.wrong_generation", Status::Fail, |_, run| {
         let last = run.connections.len() - 1;
-        run.connections[last].served = Some(Served { generation: 0, pid: run.generations[0].pid });
+        run.connections[last].served =
+            Some(Served { generation: Some(0), pid: run.generations[0].pid });
     });
     // What it had accepted before is its own to answer.
     stops("harm.wrong_generation", Status::Pass, |_, run| {
         let first = run.upgrades[0].decided;
         let soon = run.connections.iter().position(|one| one.opened > Some(first)).unwrap();
-        run.connections[soon].served = Some(Served { generation: 0, pid: run.generations[0].pid });
+        run.connections[soon].served =
+            Some(Served { generation: Some(0), pid: run.generations[0].pid });
     });
 }
 
 #[test]
 fn an_answer_from_a_stranger_or_from_the_dead_is_wrong() {
     stops("harm.wrong_generation", Status::Fail, |_, run| {
-        run.connections[3].served = Some(Served { generation: 0, pid: 4_000_000 });
+        run.connections[3].served = Some(Served { generation: Some(0), pid: 4_000_000 });
     });
     let (plan, mut run) = killed();
-    run.connections[3].served = Some(Served { generation: 1, pid: run.faults[0].pid.unwrap() });
+    run.connections[3].served =
+        Some(Served { generation: Some(1), pid: run.faults[0].pid.unwrap() });
     let verdict = judge(&plan, &run);
     assert_eq!(status(&verdict, "harm.wrong_generation"), Status::Fail);
 }
@@ -352,7 +356,8 @@ fn a_supervised_server_may_answer_from_whichever_worker() {
     let verdict = spoiled(|plan, run| {
         plan.target.trigger.to = Addressee::Main;
         let last = run.connections.len() - 1;
-        run.connections[last].served = Some(Served { generation: 0, pid: run.generations[0].pid });
+        run.connections[last].served =
+            Some(Served { generation: Some(0), pid: run.generations[0].pid });
     });
     assert_eq!(status(&verdict, "harm.wrong_generation"), Status::Pass);
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{judge, killed, plan, recording, spoiled, status, stops};
 use crate::clock::Stamp;
-use crate::event::{Edge, Fate, Harm, Queue, Recording, Scope};
+use crate::event::{Connection, Edge, Fate, Harm, Queue, Recording, Resets, Scope};
+use crate::scenario::plan::{Endpoint, Http, Load, Speak};
 use crate::verdict::{Closing, Law, Status, UpgradeWindow, Verdict};
 
 const ID: &str = "upgrades.laws";
@@ -26,6 +27,22 @@ fn moved(run: &mut Recording, name: &str, by: i64) {
     let place = samples.names.len() - 1;
     let (at, _) = samples.at(end).unwrap();
     samples.rows[at].moved.push((place, by));
+}
+
+#[test]
+fn a_connection_by_a_unix_socket_is_none_of_the_kernels() {
+    let (mut plan, mut run) = (plan(), recording());
+    let to = Endpoint::Unix("/socket".to_owned());
+    plan.loads.push(Load { name: "unix".to_owned(), to, ..plan.loads[0].clone() });
+    let from = run.upgrades[1].triggered;
+    let within = |one: &&Connection| one.opened.is_some_and(|opened| opened > from);
+    let mut another = run.connections.iter().find(within).unwrap().clone();
+    (another.id, another.population, another.reset) = (1_000_000, 1, true);
+    run.connections.push(another);
+    let verdict = judge(&plan, &run);
+    for id in ["L3", "L6"] {
+        assert_eq!(law(&verdict, 2, id).status, Status::Pass, "{id}");
+    }
 }
 
 #[test]
@@ -93,6 +110,25 @@ fn an_operation_that_left_no_row_is_missed_where_it_was_intended() {
     });
     let found: Vec<_> = (1..=3).map(|number| law(&verdict, number, "L1").status).collect();
     assert_eq!(found, [Status::Pass, Status::Inconclusive, Status::Pass]);
+}
+
+#[test]
+fn a_reset_that_a_retransmission_explains_is_so_in_its_window_too() {
+    let resets = |retransmitted: i64| {
+        spoiled(|plan, run| {
+            plan.loads[0].speak = Speak::Http(Http {
+                path: "/".into(),
+                host: "h".into(),
+                status: None,
+                body_bytes: None,
+            });
+            run.kernel.resets = Resets::default();
+            moved(run, "Tcp.OutRsts", 2);
+            moved(run, "Tcp.RetransSegs", retransmitted);
+        })
+    };
+    assert_eq!(law(&resets(2), 2, "L6").status, Status::Pass);
+    assert_eq!(law(&resets(1), 2, "L6").status, Status::Fail);
 }
 
 #[test]
