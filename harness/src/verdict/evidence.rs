@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
+use crate::clock::Stamp;
 use crate::event::{
     Connection, Datagrams, Fate, Generation, Harm, OpKind, Outcome, Recording, Reset, Resets,
     Scope, ServerLedger, Upgrade,
@@ -100,7 +101,8 @@ impl<'a> Evidence<'a> {
     pub(super) fn stray_resets(&self) -> i128 {
         let kernel = &self.recording.kernel;
         let reset = i128::try_from(self.reset()).unwrap_or(i128::MAX);
-        let most = self.strays_of(kernel.delta("Tcp.RetransSegs"));
+        let most =
+            self.strays_of(kernel.delta("Tcp.RetransSegs")) + self.sent_by_listeners(|_| true);
         (kernel.delta("Tcp.OutRsts") - reset).clamp(0, most)
     }
 
@@ -116,6 +118,20 @@ impl<'a> Evidence<'a> {
             Resets::Traced { .. } | Resets::Untraced { .. } => None,
         };
         retransmitted.min(traced.unwrap_or(i128::MAX)).max(0)
+    }
+
+    /// Resets that were traced to a listening socket which met a segment of no
+    /// connection (`tcp_rcv_state_process` in `net/ipv4/tcp_input.c`): the last
+    /// acknowledgement of a client, say, that a busy machine delivers when both ends
+    /// have long forgotten the connection. Who is harmed by one sees it, and counts.
+    pub(super) fn sent_by_listeners(&self, within: impl Fn(Stamp) -> bool) -> i128 {
+        let Resets::Traced { resets, .. } = &self.recording.kernel.resets else { return 0 };
+        let by_listener = |reset: &&Reset| {
+            reset.destination.ip().is_unspecified()
+                && reset.reason.as_deref() == Some("TCP_FLAGS")
+                && within(reset.at)
+        };
+        i128::try_from(resets.iter().filter(by_listener).count()).unwrap_or(i128::MAX)
     }
 
     fn sent_by_clients(&self, resets: &[Reset]) -> i128 {

@@ -264,7 +264,8 @@ fn kernel(
     let by = |name: &str| moved.get(name).copied().unwrap_or(0);
     window.laws.push(books.opened.law("L3", l3, by("Tcp.ActiveOpens"), first, last));
     let (_, most) = books.reset.between(first, last);
-    let strays = evidence.strays_of(by("Tcp.RetransSegs"));
+    let strays = evidence.strays_of(by("Tcp.RetransSegs"))
+        + evidence.sent_by_listeners(|at| (first.from..=last.to).contains(&at));
     let sent = by("Tcp.OutRsts") - (by("Tcp.OutRsts") - most).clamp(0, strays);
     window.laws.push(books.reset.law("L6", l6, sent, first, last));
     let bad = MUST_BE_ZERO.into_iter().filter(|name| by(name) != 0);

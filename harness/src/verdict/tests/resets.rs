@@ -54,6 +54,30 @@ fn every_reset_that_was_counted_must_have_been_traced() {
 }
 
 #[test]
+fn a_reset_that_a_listener_sends_to_nobody_harms_nobody() {
+    let verdict = |reason: &str, destination: &str| {
+        spoiled(|_, run| {
+            count(run, "Tcp.OutRsts", 1);
+            run.kernel.resets = traced(vec![Reset {
+                at: run.upgrades[1].triggered,
+                pid: 14,
+                command: "ksoftirqd/0".to_owned(),
+                source: "127.0.0.1:80".parse().unwrap(),
+                destination: destination.parse().unwrap(),
+                reason: Some(reason.to_owned()),
+            }]);
+        })
+    };
+    let stray = verdict("TCP_FLAGS", "0.0.0.0:0");
+    for id in [ID, "law.L6", "kernel.unexplained", "upgrades.laws"] {
+        assert_eq!(status(&stray, id), Status::Pass, "{id}");
+    }
+    for (reason, destination) in [("TCP_STATE", "0.0.0.0:0"), ("TCP_FLAGS", "127.0.1.5:4711")] {
+        assert_eq!(status(&verdict(reason, destination), "law.L6"), Status::Fail);
+    }
+}
+
+#[test]
 fn a_trace_that_is_not_there_or_lost_something_proves_nothing() {
     for resets in [
         Resets::Untraced { why: "run as root".to_owned() },
