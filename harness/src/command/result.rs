@@ -85,6 +85,12 @@ impl RunResult {
         Ok(result)
     }
 
+    /// Whether the observer says of itself that it was not up to the run.
+    pub(super) fn is_observers_fault(&self) -> bool {
+        let observer = |gate: &&GateResult| gate.id.starts_with("observer.");
+        self.gates.iter().filter(observer).any(|gate| gate.status == "inconclusive")
+    }
+
     /// The kinds of harm that were found, and how often.
     pub(super) fn found(&self) -> impl Iterator<Item = (&str, u64)> {
         let counted = self.harm.iter().map(|(id, harm)| (id.as_str(), harm.count));

@@ -17,6 +17,9 @@ use crate::scenario::expect::Expect;
 /// How much of its log is shown of a run that did not end as it must.
 const LOG_LINES: usize = 40;
 
+/// How often a run is made of which the observer says that it was not up to it.
+const TRIES: u32 = 3;
+
 /// One run to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Case {
@@ -50,6 +53,11 @@ pub(super) struct Done {
     pub(super) log: String,
     #[serde(skip)]
     pub(super) interrupted: bool,
+    /// The observer says that it was not up to it.
+    #[serde(skip)]
+    pub(super) blind: bool,
+    /// How often it was made until it proved something.
+    pub(super) tries: u32,
 }
 
 fn as_nanos<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -69,12 +77,26 @@ impl Case {
     }
 
     /// Makes the run, with its log beside its files, and compares its result with
-    /// what the scenario expects.
+    /// what the scenario expects. A run of which the observer itself says that it was
+    /// not up to it is made again: it has proved nothing, of a server or of a control.
+    /// A server that was convicted is not given another chance.
     pub(super) fn make(
         &self,
         children: &mut Children,
         flags: &[OsString],
     ) -> Result<Done, Trouble> {
+        let mut made = self.make_once(children, flags)?;
+        for _ in 1..TRIES {
+            let unproved = self.control || made.exit == Exit::Inconclusive;
+            if made.complaint.is_none() || !made.blind || !unproved || made.interrupted {
+                break;
+            }
+            made = Done { tries: made.tries + 1, ..self.make_once(children, flags)? };
+        }
+        Ok(made)
+    }
+
+    fn make_once(&self, children: &mut Children, flags: &[OsString]) -> Result<Done, Trouble> {
         let expect = self.expect()?;
         let log = self.out.with_file_name(format!(
             "{}.log",
@@ -99,6 +121,7 @@ impl Case {
                 expectation::complaint(&expect.clone().unwrap_or_else(Expect::pass), result)
             }
         };
+        let blind = result.as_ref().is_some_and(RunResult::is_observers_fault);
         let power =
             expect.zip(result).and_then(|(expect, result)| expectation::power(&expect, &result));
         Ok(Done {
@@ -112,6 +135,8 @@ impl Case {
             complaint,
             power,
             interrupted: ended.interrupted,
+            blind,
+            tries: 1,
         })
     }
 
@@ -143,7 +168,11 @@ impl Done {
     /// A line about it, and more where somebody has to look closer.
     pub(super) fn text(&self) -> String {
         let took = self.took.as_secs_f64();
-        let head = format!("{} (exit {}, {took:.1} s)", self.name(), self.exit.code());
+        let tries = match self.tries {
+            1 => String::new(),
+            tries => format!(", try {tries}: the observer was not up to those before"),
+        };
+        let head = format!("{} (exit {}, {took:.1} s{tries})", self.name(), self.exit.code());
         let Some(complaint) = &self.complaint else {
             let power = self.power.map(|power| format!(": {}", said(power))).unwrap_or_default();
             return format!("ok      {head}{power}\n");
@@ -189,6 +218,8 @@ mod tests {
             out: PathBuf::new(),
             log: String::new(),
             interrupted: false,
+            blind: false,
+            tries: 1,
         }
     }
 
