@@ -160,6 +160,22 @@ impl Unit {
         systemctl(&["kill", "--kill-whom=all", "--signal", signal, &self.name]).map(drop)
     }
 
+    /// Has the main process do nothing any more, and waits until that is so.
+    pub(crate) fn freeze(&self) -> Result<(), Failure> {
+        let pid = self.main_pid()?;
+        signal(pid, "STOP")?;
+        until("every thread of it stands still", || {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let stat = fs::read_to_string(task?.path().join("stat"))?;
+                let state = stat.rsplit_once(") ").map(|(_, fields)| fields.starts_with('T'));
+                if state != Some(true) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+    }
+
     /// What systemd says of a property (systemctl(1), `show`).
     pub(crate) fn show(&self, property: &str) -> Result<String, Failure> {
         let shown = systemctl(&["show", "--value", "--property", property, &self.name])?;

@@ -93,7 +93,7 @@ fn listeners(pid: u32) -> Result<Vec<u16>, Failure> {
 
 /// systemd has the listener still, and starts the service anew for who waits there.
 fn queued(unit: &Unit) -> Result<String, Failure> {
-    unit.signal_all("STOP")?;
+    unit.freeze()?;
     let waiting = (0..20).map(|_| connect(unit.address())).collect::<Result<Vec<_>, _>>()?;
     unit.begin_to_stop()?;
     unit.until("ActiveState", "deactivating")?;

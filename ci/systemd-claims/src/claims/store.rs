@@ -50,7 +50,7 @@ pub(crate) fn keeps_the_queue(report: &mut Report) -> Result<(), Failure> {
 fn killed(unit: &Unit) -> Result<usize, Failure> {
     let before = unit.show("NRestarts")?.parse::<u32>()?;
     // Nobody is accepted from here on.
-    unit.signal_all("STOP")?;
+    unit.freeze()?;
     let mut waiting = queue(unit)?;
     unit.signal_all("KILL")?;
     unit.until("SubState", "auto-restart")?;
