@@ -62,7 +62,7 @@ pub enum Command {
     /// Run every scenario and every control of a directory, for one exit code
     ///
     /// A scenario must pass, and a control (in the directory `controls`, usually a
-    /// server that is broken on purpose) must end as its [expect] says. A control
+    /// server that is broken on purpose) must end as its `[expect]` says. A control
     /// that passes makes the whole inconclusive: nobody can believe this harness then.
     /// The last line is `N passed, N failed`.
     #[command(after_help = EXIT_CODES)]
