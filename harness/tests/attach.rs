@@ -106,6 +106,13 @@ fn gate<'a>(result: &'a Value, id: &str) -> &'a Value {
     gates.iter().find(|gate| gate["id"] == id).unwrap()
 }
 
+/// Clients that were turned away while nobody listened. Whether they are refused, or
+/// reset in a queue that was closed, is a matter of microseconds.
+fn lost(result: &Value) -> u64 {
+    let harms = ["refused", "reset_connect", "reset_queue", "stall_syn"];
+    harms.map(|harm| result["harm"][harm]["count"].as_u64().unwrap()).iter().sum()
+}
+
 #[test]
 fn a_server_that_is_left_alone_passes_and_is_there_afterwards() {
     let (mut server, directory) = (Server::start(), TempDir::new().unwrap());
@@ -135,7 +142,7 @@ fn a_broken_restart_is_convicted_with_its_process_known() {
     let known = ["--connect", &address, "--pid-file", pid_file.to_str().unwrap()];
     attach(&scenario, &[&known[..], &["--out", out.to_str().unwrap()]].concat()).code(1);
     let result = result(&out);
-    assert!(result["harm"]["refused"]["count"].as_u64().unwrap() > 0, "{}", result["harm"]);
+    assert!(lost(&result) > 0, "{}", result["harm"]);
     assert_eq!(result["harm"]["wrong_generation"]["count"], 0);
     assert!(result["upgrade_totals"]["completed"].as_u64().unwrap() > 1);
     // The supervisor first, then a worker for each upgrade.
@@ -154,7 +161,7 @@ fn a_server_of_which_nothing_is_known_is_judged_by_what_clients_see() {
     let arguments = ["--connect", &address, "--upgrade-cmd", &command];
     attach(&scenario, &[&arguments[..], &["--out", out.to_str().unwrap()]].concat()).code(1);
     let result = result(&out);
-    assert!(result["harm"]["refused"]["count"].as_u64().unwrap() > 0, "{}", result["harm"]);
+    assert!(lost(&result) > 0, "{}", result["harm"]);
     assert_eq!(result["harm"]["wrong_generation"]["count"], 0);
     let completed = result["upgrade_totals"]["completed"].as_u64().unwrap();
     let generations = result["generations"].as_array().unwrap();
