@@ -1,6 +1,7 @@
 //! Flows of datagrams, and servers that treat them badly.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::*;
@@ -45,6 +46,25 @@ fn treated(flows: Load, treat: Treat) -> BTreeMap<String, usize> {
 #[track_caller]
 fn are(fates: &BTreeMap<String, usize>, expected: &[&str]) {
     assert_eq!(fates.keys().collect::<Vec<_>>(), expected, "{fates:?}");
+}
+
+/// Bytes of memory that the datagrams in a socket's queue hold, each some hundreds: the
+/// fifth field of `/proc/net/udp`, behind the colon.
+fn held_by(socket: &UdpSocket) -> u64 {
+    let port = format!(":{:04X}", socket.local_addr().unwrap().port());
+    let table = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap();
+    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = row.into_iter().find(|row| row.get(1).is_some_and(|local| local.ends_with(&port)));
+    let (_, held) = ours.unwrap()[4].split_once(':').unwrap();
+    u64::from_str_radix(held, 16).unwrap()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let clock = Clock::start();
+    while !holds() {
+        assert!(clock.now().0 < 30_000_000_000, "never: {what}");
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -100,8 +120,7 @@ fn a_datagram_that_is_not_answered_is_lost() {
 #[test]
 fn datagrams_in_the_queue_of_a_socket_that_is_closed_are_lost() {
     let server = serve_datagrams(1, |socket, _, datagram, client| {
-        // By then, more of them wait.
-        thread::sleep(Duration::from_millis(100));
+        wait_until("more of them wait", || held_by(socket) > 20_000);
         echo(socket, datagram, client)
     });
     let gathered = run(vec![flows(4)], server, 100);
@@ -178,11 +197,15 @@ fn a_flow_that_goes_back_to_an_older_generation_is_misrouted() {
 
 #[test]
 fn datagrams_that_wait_are_cancelled_with_the_run() {
-    let server = serve_datagrams(u64::MAX, |_, _, _, _| Ok(()));
+    static RECEIVED: AtomicU64 = AtomicU64::new(0);
+    let server = serve_datagrams(u64::MAX, |_, _, _, _| {
+        RECEIVED.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
     let patient = Load { timeout: Duration::from_secs(60), ..flows(4) };
     let (running, _) = begin(&plan(vec![patient]), server);
-    // Nothing ends by itself: wait for time to pass on the schedule instead.
-    thread::sleep(Duration::from_millis(200));
+    // Nothing ends by itself; the server knows how many wait.
+    wait_until("many wait", || RECEIVED.load(Ordering::Relaxed) >= 50);
     let gathered = running.abort();
     books_balance(&gathered);
     only(&gathered, OpKind::Datagram, "Cancelled");
