@@ -99,6 +99,29 @@ pub struct Connection {
     pub datagrams: Option<Datagrams>,
 }
 
+impl Connection {
+    /// One on which nothing has happened yet.
+    #[must_use]
+    pub fn new(id: u64, population: u16) -> Self {
+        Self {
+            id,
+            population,
+            local: None,
+            opened: None,
+            established: None,
+            first_byte: None,
+            closed: Stamp::default(),
+            served: None,
+            bytes_out: 0,
+            bytes_in: 0,
+            reset: false,
+            syn_retransmits: None,
+            retransmits: None,
+            datagrams: None,
+        }
+    }
+}
+
 /// The datagrams of one flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datagrams {

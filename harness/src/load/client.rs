@@ -113,22 +113,7 @@ pub(super) struct Client<'a> {
 impl<'a> Client<'a> {
     /// A client that has not done anything yet.
     pub(super) fn new(context: &'a Context, population: &'a Population) -> Self {
-        let row = Connection {
-            id: context.ledger.connection_id(),
-            population: population.index,
-            local: None,
-            opened: None,
-            established: None,
-            first_byte: None,
-            closed: Stamp::default(),
-            served: None,
-            bytes_out: 0,
-            bytes_in: 0,
-            reset: false,
-            syn_retransmits: None,
-            retransmits: None,
-            datagrams: None,
-        };
+        let row = Connection::new(context.ledger.connection_id(), population.index);
         Self {
             context,
             population,

@@ -56,22 +56,7 @@ enum Event {
 impl Flow {
     /// A flow of `population`.
     pub(super) fn new(context: Arc<Context>, population: Arc<Population>) -> Self {
-        let row = Connection {
-            id: context.ledger.connection_id(),
-            population: population.index,
-            local: None,
-            opened: None,
-            established: None,
-            first_byte: None,
-            closed: Stamp::default(),
-            served: None,
-            bytes_out: 0,
-            bytes_in: 0,
-            reset: false,
-            syn_retransmits: None,
-            retransmits: None,
-            datagrams: None,
-        };
+        let row = Connection::new(context.ledger.connection_id(), population.index);
         let flight = Flight::new(population.load.timeout, population.load.stall);
         let datagrams = Datagrams::default();
         Self { context, population, flight, row, datagrams, excused: 0 }
