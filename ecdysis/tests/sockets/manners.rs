@@ -18,7 +18,7 @@ const TCP: &str = "tcp:127.0.0.1:0";
 fn blocks(pid: u32) -> bool {
     let listeners = listeners(pid);
     assert_eq!(listeners.len(), 1);
-    flags(pid, number_of(pid, listeners[0].0)) & OFlag::O_NONBLOCK.bits() == 0
+    !flags(pid, number_of(pid, listeners[0].0)).unwrap().contains(OFlag::O_NONBLOCK)
 }
 
 /// The shell command that makes the successor one without a runtime. It takes

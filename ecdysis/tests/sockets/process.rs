@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use nix::fcntl::OFlag;
+
 /// What a process has open, by number.
 pub(crate) fn descriptors(pid: u32) -> BTreeMap<u32, PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
@@ -13,11 +15,12 @@ pub(crate) fn descriptors(pid: u32) -> BTreeMap<u32, PathBuf> {
     entries.filter_map(|entry| Some((number(&entry), fs::read_link(entry.path()).ok()?))).collect()
 }
 
-/// The flags of a descriptor, as in open(2); `O_CLOEXEC` is among them.
-pub(crate) fn flags(pid: u32, number: u32) -> i32 {
-    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-    i32::from_str_radix(flags.trim(), 8).unwrap()
+/// The flags of a descriptor, as in open(2), `O_CLOEXEC` among them; `None` if it is
+/// not open any more: a process that runs has descriptors that come and go.
+pub(crate) fn flags(pid: u32, number: u32) -> Option<OFlag> {
+    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    Some(OFlag::from_bits_retain(i32::from_str_radix(flags.trim(), 8).unwrap()))
 }
 
 /// The inodes of the sockets that a process has open: what is one socket in two
