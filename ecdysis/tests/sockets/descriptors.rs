@@ -46,9 +46,7 @@ fn what_has_crossed_is_close_on_exec_in_the_successor() {
     server.has_started();
     let keeps = |pid| {
         let numbers = descriptors(pid).into_keys().filter(|number| *number > 2);
-        numbers
-            .filter(|&number| is_kept(pid, number))
-            .collect::<Vec<_>>()
+        numbers.filter(|&number| is_kept(pid, number)).collect::<Vec<_>>()
     };
     server.ask_to_upgrade();
     server.log_until("waits ");

@@ -3,6 +3,7 @@
 //! Each part says what it measures, and how.
 
 mod gates;
+mod generator;
 mod memory;
 mod quantile;
 mod server;
@@ -13,8 +14,9 @@ use std::process::ExitCode;
 
 use crate::gates::Gates;
 
-const USAGE: &str = "usage: ci/bench [--report-only] [--gib N] [upgrade] [memory] [throughput]";
-const PARTS: [&str; 3] = ["upgrade", "memory", "throughput"];
+const USAGE: &str =
+    "usage: ci/bench [--report-only] [--gib N] [upgrade] [memory] [throughput] [generator]";
+const PARTS: [&str; 4] = ["upgrade", "memory", "throughput", "generator"];
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
         let measured = match part {
             "upgrade" => upgrade::run(ours, published, &mut gates),
             "memory" => memory::run(ours, published, wanted.gib, &mut gates),
-            _ => throughput::run(ours, published, &mut gates),
+            "throughput" => throughput::run(ours, published, &mut gates),
+            _ => generator::run(wanted.harness, &mut gates),
         };
         if let Err(error) = measured {
             gates.check(&format!("{part} can be measured ({error})"), false);
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
 struct Wanted<'a> {
     ours: &'a str,
     published: &'a str,
+    harness: &'a str,
     report_only: bool,
     /// What the full process holds.
     gib: u64,
@@ -50,8 +54,9 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn parse(arguments: &'a [String]) -> Option<Self> {
-        let [ours, published, rest @ ..] = arguments else { return None };
-        let mut wanted = Self { ours, published, report_only: false, gib: 8, parts: Vec::new() };
+        let [ours, published, harness, rest @ ..] = arguments else { return None };
+        let mut wanted =
+            Self { ours, published, harness, report_only: false, gib: 8, parts: Vec::new() };
         let mut rest = rest.iter();
         while let Some(argument) = rest.next() {
             match argument.as_str() {
