@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Stamp;
-use crate::event::{Anchor, Burst, Upgrade};
+use crate::event::{Anchor, Burst, Outcome, Upgrade};
 use crate::load::Volley;
 use crate::scenario::Plan;
 use crate::scenario::plan::{self, Load};
@@ -22,6 +22,17 @@ pub(super) struct Aim {
     spans: BTreeMap<Anchor, Vec<Duration>>,
     /// The bursts so far.
     pub(super) bursts: Vec<Burst>,
+    /// Upgrades whose old process was not known to have stopped, or to be gone.
+    leaving: Vec<Leaving>,
+}
+
+/// An old process that makes way.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    upgrade: u64,
+    triggered: Stamp,
+    pid: u32,
+    stopped: bool,
 }
 
 impl Aim {
@@ -33,6 +44,7 @@ impl Aim {
     /// Announces the bursts of the upgrade `number`, and says when to trigger it. The
     /// first of a run has only those that are aimed at the trigger.
     pub(super) fn announce(&mut self, stage: &Stage<'_>, number: u64) -> Stamp {
+        self.look_back(stage);
         let now = stage.clock.now();
         let aimed: Vec<_> = wanted(stage.plan)
             .filter_map(|(population, load, burst)| {
@@ -73,14 +85,43 @@ impl Aim {
             (Anchor::NewSeen, upgrade.new_seen),
             (Anchor::NewAnswered, upgrade.new_answered),
         ] {
-            let Some(happened) = happened else { continue };
-            self.spans.entry(anchor).or_default().push(happened - upgrade.triggered);
-            let aimed = self.bursts.iter_mut().rev();
-            aimed
-                .take_while(|burst| burst.upgrade == upgrade.number)
-                .filter(|burst| burst.anchor == anchor)
-                .for_each(|burst| burst.happened = Some(happened));
+            if let Some(happened) = happened {
+                self.note(anchor, upgrade.number, upgrade.triggered, happened);
+            }
         }
+        if upgrade.outcome == Outcome::Completed {
+            let &Upgrade { number, triggered, old_pid, .. } = upgrade;
+            let stopped = false;
+            self.leaving.push(Leaving { upgrade: number, triggered, pid: old_pid, stopped });
+        }
+    }
+
+    /// Learns what became of the old processes of upgrades before this one: only when
+    /// the next begins is it plain which connection was an old process's last.
+    pub(super) fn look_back(&mut self, stage: &Stage<'_>) {
+        for mut leaving in std::mem::take(&mut self.leaving) {
+            let Leaving { upgrade, triggered, pid, stopped } = leaving;
+            let newest = stage.sightings.newest_by(pid).filter(|newest| *newest >= triggered);
+            if let Some(newest) = newest.filter(|_| !stopped) {
+                self.note(Anchor::OldStopped, upgrade, triggered, newest);
+            }
+            leaving.stopped = true;
+            let mut processes = stage.subject.processes().iter();
+            match processes.find(|process| process.pid == pid).map(|process| process.gone) {
+                Some(Some(gone)) => self.note(Anchor::OldGone, upgrade, triggered, gone),
+                Some(None) => self.leaving.push(leaving),
+                // Of a server that is not ours, processes may not be seen.
+                None => {}
+            }
+        }
+    }
+
+    fn note(&mut self, anchor: Anchor, upgrade: u64, triggered: Stamp, happened: Stamp) {
+        self.spans.entry(anchor).or_default().push(happened - triggered);
+        let aimed = self.bursts.iter_mut().rev().filter(|burst| burst.upgrade == upgrade);
+        aimed
+            .filter(|burst| burst.anchor == anchor)
+            .for_each(|burst| burst.happened = Some(happened));
     }
 
     /// The median of how long after the trigger it happened.
@@ -167,6 +208,28 @@ mod tests {
         aim.learn(&upgrade(2, 7));
         let off: Vec<_> = aim.bursts.iter().map(Burst::off_ns).collect();
         assert_eq!(off, [None, Some(-2_000_000)]);
+    }
+
+    #[test]
+    fn an_event_that_is_known_late_is_told_to_its_own_upgrade() {
+        let mut aim = Aim::default();
+        let burst = |upgrade| Burst {
+            population: 0,
+            upgrade,
+            anchor: Anchor::OldGone,
+            offset_ns: 0,
+            count: 1,
+            expected: Stamp(1050 * MS),
+            happened: None,
+        };
+        aim.bursts = vec![burst(1), burst(2)];
+        aim.learn(&upgrade(1, 5));
+        aim.learn(&upgrade(2, 5));
+        assert_eq!(aim.leaving.len(), 2);
+        aim.note(Anchor::OldGone, 1, Stamp(1000 * MS), Stamp(1060 * MS));
+        let off: Vec<_> = aim.bursts.iter().map(Burst::off_ns).collect();
+        assert_eq!(off, [Some(-10_000_000), None]);
+        assert_eq!(aim.usual(Anchor::OldGone), Some(Duration::from_millis(60)));
     }
 
     #[test]

@@ -78,6 +78,7 @@ impl Storm {
     /// upgraded one held: when its predecessors are gone, so that it holds
     /// nothing of the handoff any more.
     pub(super) fn note_last(&mut self, stage: &mut Stage<'_>) {
+        self.aim.look_back(stage);
         let settled = stage.clock.now().after(stage.plan.target.drain_timeout);
         let last = self.upgrades.last().map_or_else(Stamp::default, |upgrade| upgrade.triggered);
         stage.wait(settled, |stage| stage.alone(last));

@@ -1,11 +1,14 @@
 //! Many operations at once, aimed at an event.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Stamp, nanos};
 
 /// An event of an upgrade that a burst can be aimed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Anchor {
     /// The upgrade is asked for.
     #[serde(rename = "trigger")]
@@ -17,6 +20,30 @@ pub enum Anchor {
     /// ready, and the old one stops accepting.
     #[serde(rename = "new.answered")]
     NewAnswered,
+    /// The last connection that the old process answers is begun: it stops accepting.
+    #[serde(rename = "old.stopped")]
+    OldStopped,
+    /// The old process is gone.
+    #[serde(rename = "old.gone")]
+    OldGone,
+}
+
+impl Anchor {
+    /// Every event, in the order in which they happen.
+    pub const ALL: [Self; 5] =
+        [Self::Trigger, Self::NewSeen, Self::NewAnswered, Self::OldStopped, Self::OldGone];
+
+    /// What scenarios and reports call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trigger => "trigger",
+            Self::NewSeen => "new.seen",
+            Self::NewAnswered => "new.answered",
+            Self::OldStopped => "old.stopped",
+            Self::OldGone => "old.gone",
+        }
+    }
 }
 
 /// A burst, and how well it was aimed.

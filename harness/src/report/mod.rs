@@ -12,6 +12,7 @@ mod harmed;
 mod clients;
 mod ledgers;
 mod processes;
+mod bursts;
 mod timeline;
 mod superposed;
 mod model;

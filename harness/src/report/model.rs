@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::bursts::{BurstRow, bursts};
 use super::clients::{self, HarmDone, Population};
 use super::harmed::{self, Harmed};
 use super::ledgers::{Kernel, Ledger, Observer};
@@ -55,6 +56,9 @@ pub struct Report {
     pub(super) upgrade_totals: UpgradeTotals,
     pub(super) upgrades: Vec<UpgradeRow>,
     pub(super) faults: Vec<FaultRow>,
+    /// Empty in what was written before bursts were reported.
+    #[serde(default)]
+    pub(super) bursts: Vec<BurstRow>,
     pub(super) generations: Vec<GenerationRow>,
     pub(super) leaked: Vec<u32>,
     pub(super) observer: Observer,
@@ -173,6 +177,7 @@ impl Report {
             upgrade_totals: UpgradeTotals::new(recording, &upgrades),
             upgrades,
             faults: recording.faults.iter().map(FaultRow::from).collect(),
+            bursts: bursts(recording),
             generations: processes::generations(recording),
             leaked: recording.leaked.clone(),
             observer: Observer::new(recording),

@@ -22,6 +22,15 @@ pub(super) fn maybe_span(ns: Option<u64>) -> String {
     ns.map_or_else(|| "-".to_owned(), span)
 }
 
+/// When something was wanted, told from an event: `1.00ms before`, `2.00ms after`, `at`.
+pub(super) fn offset(ns: i64) -> String {
+    match ns {
+        0 => "at".to_owned(),
+        1.. => format!("{} after", span(ns.unsigned_abs())),
+        _ => format!("{} before", span(ns.unsigned_abs())),
+    }
+}
+
 /// A count, its thousands apart.
 pub(super) fn count(number: impl TryInto<i128>) -> String {
     let Ok(number) = number.try_into() else { return "?".to_owned() };
@@ -75,6 +84,7 @@ mod tests {
         let texts =
             ["0.0µs", "3.1µs", "0.01ms", "0.21ms", "9.99ms", "10ms", "999ms", "1.00s", "62.4s"];
         assert_eq!(spans.map(span), texts);
+        assert_eq!([0, 2_000_000, -1_000_000].map(offset), ["at", "2.00ms after", "1.00ms before"]);
         assert_eq!(count(612_881_u64), "612 881");
         assert_eq!([0_i64, 999, -1000, 1_234_567].map(count), ["0", "999", "-1 000", "1 234 567"]);
         assert_eq!([64.2, 999.6, 7790.1].map(rate), ["64/s", "1.0k/s", "7.8k/s"]);

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::bursts::BurstRow;
 use super::clients::Population;
 use super::harmed::Harmed;
 use super::model::Report;
-use super::number::{count, maybe_span, rate, share, span, things};
+use super::number::{count, maybe_span, offset, rate, share, span, things};
 use super::story;
 use super::table;
 use crate::event::Scope;
@@ -26,6 +27,7 @@ pub fn render(report: &Report, out_dir: Option<&Path>) -> String {
     lines.push(blank());
     lines.extend(upgrades(report));
     lines.extend(faults(report));
+    lines.extend(bursts(report));
     if let Some(first) = &report.first_harm {
         lines.push(blank());
         lines.extend(first_harm(first));
@@ -182,6 +184,24 @@ fn faults(report: &Report) -> Vec<String> {
         lines.push(format!("  ... {} more", delivered.len() - EVIDENCE_SHOWN));
     }
     lines
+}
+
+fn bursts(report: &Report) -> Vec<String> {
+    let line = |row: &BurstRow| {
+        let off = match &row.off {
+            Some(off) => format!("aimed off by p50 {}  p99 {}", span(off.p50), span(off.p99)),
+            None => "the event was never seen".to_owned(),
+        };
+        format!(
+            "BURSTS    {} of {} in all {} {} ({}): {off}",
+            count(row.bursts),
+            things(usize::try_from(row.operations).unwrap_or(usize::MAX), "operation"),
+            offset(row.offset_ns),
+            row.anchor.name(),
+            row.population,
+        )
+    };
+    report.bursts.iter().map(line).collect()
 }
 
 fn first_harm(first: &Harmed) -> Vec<String> {

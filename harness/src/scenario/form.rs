@@ -243,18 +243,12 @@ impl Form for Arrivals {
 }
 
 impl Form for Anchor {
-    const FORM: &'static str = "\"trigger\", \"new.seen\" (the new process is there) or \
-         \"new.answered\" (it answers its first connection)";
+    const FORM: &'static str = "an event: \"trigger\", \"new.seen\" (the new process is there), \
+         \"new.answered\" (it answers its first connection), \"old.stopped\" (the old one answers \
+         its last) or \"old.gone\" (it is gone)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(
-            text,
-            &[
-                ("trigger", Self::Trigger),
-                ("new.seen", Self::NewSeen),
-                ("new.answered", Self::NewAnswered),
-            ],
-        )
+        one_of(text, &Self::ALL.map(|anchor| (anchor.name(), anchor)))
     }
 }
 

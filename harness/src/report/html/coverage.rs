@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::super::model::Report;
-use super::super::number::{count, span};
+use super::super::number::{count, maybe_span, offset, span};
 
 /// What became of the faults of one kind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +23,7 @@ pub(super) fn coverage(report: &Report) -> Markup {
             h2 { "Coverage" }
             (populations(report))
             (faults(report))
+            (bursts(report))
             (observer(report))
         }
     }
@@ -75,6 +76,29 @@ fn faults(report: &Report) -> Markup {
                             td.empty[tally.delivered == 0] data-name="delivered" { (tally.delivered) }
                             td.empty[tally.survived < tally.delivered] data-name="survived" { (tally.survived) }
                             td data-name="too late" { (tally.late) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn bursts(report: &Report) -> Markup {
+    html! {
+        @if !report.bursts.is_empty() {
+            h3 { "Bursts" }
+            table.cards {
+                thead { tr { th { "population" } th { "aimed" } th { "bursts" } th { "operations" } th { "off, p50" } th { "off, p99" } } }
+                tbody {
+                    @for row in &report.bursts {
+                        tr {
+                            td.id { (row.population) }
+                            td data-name="aimed" { (offset(row.offset_ns)) " " code { (row.anchor.name()) } }
+                            td data-name="bursts" { (count(row.bursts)) }
+                            td data-name="operations" { (count(row.operations)) }
+                            td.empty[row.off.is_none()] data-name="off, p50" { (maybe_span(row.off.as_ref().map(|off| off.p50))) }
+                            td.empty[row.off.is_none()] data-name="off, p99" { (maybe_span(row.off.as_ref().map(|off| off.p99))) }
                         }
                     }
                 }
