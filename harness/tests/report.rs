@@ -17,7 +17,7 @@ use harness::scenario::Plan;
 use harness::scenario::plan::{
     Addressee, By, Coverage, Namespace, Network, ObserverLimits, Phases, Signal, Target, Trigger,
 };
-use harness::verdict::{self, Bounds, Check, Law, Seen, Status, Verdict};
+use harness::verdict::{self, Bounds, Check, FaultFinding, Law, Seen, Status, Verdict};
 
 #[path = "report/formats.rs"]
 mod formats;
@@ -175,6 +175,8 @@ fn recording() -> Recording {
             delivered: true,
             evidence: "pid 12 killed by SIGKILL before it answered".to_owned(),
             old_answered: Some(Stamp(610 * MS)),
+            victim: Some(12),
+            ..FaultRecord::default()
         }],
         bursts: Vec::new(),
         kernel: KernelLedger::new(Scope::Private, opens(5), opens(105)),
@@ -224,6 +226,12 @@ fn clean() -> Verdict {
         },
         gaps: Vec::new(),
         upgrades: Vec::new(),
+        faults: vec![FaultFinding {
+            id: "C04".to_owned(),
+            upgrade: 2,
+            got: "failed after 5.0ms".to_owned(),
+            met: Some(true),
+        }],
         resets: Vec::new(),
     }
 }

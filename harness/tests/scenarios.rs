@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::event::{Expected, Spared, Upshot};
 use harness::scenario::expect::{Ending, Expect};
 use harness::scenario::plan::{
-    Addressee, Attach, By, Http, LoadKind, Namespace, Signal, Speak, Trigger,
+    Addressee, Attach, By, FaultKind, Http, LoadKind, Namespace, Signal, Speak, Trigger, When,
 };
 use harness::scenario::{Lint, Plan};
 use harness::units::SeedChoice;
@@ -136,7 +137,8 @@ fn what_is_left_out_is_as_documented() {
     assert_eq!(plan.loads[0].payload, (64, 1024));
     assert_eq!(plan.loads[0].timeout, Duration::from_secs(10));
     assert_eq!(plan.upgrades.unwrap().max_alive, 24);
-    assert_eq!(plan.faults[0].every, 1);
+    let usual = Expected { upgrade: Upshot::Fails, clients: Spared::All, told: None };
+    assert_eq!((&plan.faults[0].when, &plan.faults[0].expect), (&When::Every(1), &usual));
     assert_eq!((plan.coverage.upgrades, plan.coverage.faults), (1, 1));
     assert_eq!(plan.coverage.connections_per_upgrade.to_bits(), 20.0_f64.to_bits());
     assert_eq!(plan.limits.lateness_p99, Duration::from_millis(50));
@@ -166,6 +168,40 @@ fn an_upgrade_can_be_asked_for_in_three_ways() {
         trigger("to = \"main\""),
         Trigger { by: By::Signal(Signal::SigHup), to: Addressee::Main }
     );
+}
+
+#[test]
+fn a_fault_says_which_upgrades_it_hits_and_what_is_expected() {
+    let fault = |lines: &str| {
+        let source = SOUND.replace("kind = \"kill-before-ready\"", lines);
+        load(&source).map(|(plan, _)| plan.faults[0].clone())
+    };
+    let by_id = fault("id = \"C04\"\nupgrades = [5, 2]").unwrap();
+    assert_eq!((by_id.kind, by_id.when), (FaultKind::KillBeforeReady, When::Upgrades(vec![2, 5])));
+    let lines = "id = \"C04\"\nchance = 0.25\nexpect = { upgrade = \"completes\", \
+                 clients = \"owned\", told = \"signal 9\" }";
+    let expected = fault(lines).unwrap();
+    assert_eq!(expected.when, When::Chance(0.25));
+    let (upgrade, clients) = (Upshot::Completes, Spared::ButItsOwn);
+    let told = Some("signal 9".to_owned());
+    assert_eq!(expected.expect, Expected { upgrade, clients, told });
+    for (lines, parts) in [
+        ("id = \"C99\"", ["s.toml:16:6:", "accepted: `kill-before-ready`, `C04`"]),
+        ("every = 1", ["s.toml:15:1:", "id = \"C04\""]),
+        ("id = \"C04\"\nkind = \"kill-before-ready\"", ["s.toml:16:6:", "one of them"]),
+        ("id = \"C04\"\nevery = 0", ["s.toml:17:9:", "every third"]),
+        ("id = \"C04\"\nevery = 1\nchance = 0.5", ["s.toml:17:9:", "one of them"]),
+        ("id = \"C04\"\nevery = 1\nupgrades = [1]", ["s.toml:18:12:", "the others"]),
+        ("id = \"C04\"\nupgrades = []", ["s.toml:17:12:", "[2, 5]"]),
+        ("id = \"C04\"\nupgrades = [1, 1]", ["s.toml:17:12:", "each once"]),
+        ("id = \"C04\"\nupgrades = [0]", ["s.toml:17:12:", "from 1"]),
+        ("id = \"C04\"\nchance = 1.5", ["s.toml:17:10:", "probability"]),
+        ("id = \"C04\"\nexpect = { upgrade = \"dies\" }", ["`dies`", "`completes`"]),
+        ("id = \"C04\"\nexpect.clients = \"some\"", ["`some`", "`owned`"]),
+    ] {
+        let message = fault(lines).unwrap_err();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
 }
 
 #[test]

@@ -15,16 +15,16 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use harness::clock::Stamp;
 use harness::event::{
-    Anchor, Connection, Edge, Fate, Generation, Harm, KernelLedger, Machine, Observer, OpKind,
-    Operation, Outcome, Recording, Resets, Sample, Samples, Scope, Served, Timeline, Upgrade,
-    VERSION,
+    Anchor, Connection, Edge, Expected, Fate, Generation, Harm, KernelLedger, Machine, Observer,
+    OpKind, Operation, Outcome, Recording, Resets, Sample, Samples, Scope, Served, Spared,
+    Timeline, Upgrade, Upshot, VERSION,
 };
 use harness::scenario::Plan;
 use harness::scenario::gate::{Gate, Window};
 use harness::scenario::plan::{
     Addressee, Arrivals, Attach, Burst, By, Coverage, Delivered, Endpoint, Fault, FaultKind, Http,
     Load, LoadKind, Namespace, Network, ObserverLimits, Offset, Pace, Phases, Ramp, Signal, Speak,
-    Target, Trigger, Upgrades,
+    Target, Trigger, Upgrades, When,
 };
 use harness::store::{Part, Run};
 use harness::units::Shard;
@@ -149,7 +149,7 @@ prop_compose! {
         spans in proptest::array::uniform4(span()),
         loads in proptest::collection::vec(load(), 0..3),
         upgrades in proptest::option::of((span(), 2_usize..99, any::<u64>())),
-        faults in proptest::collection::vec(1_u64..99, 0..3),
+        faults in proptest::collection::vec(fault(), 0..3),
         coverage in coverage(),
         limits in (span(), span(), span(), any::<u64>()),
         gates in proptest::sample::subsequence(gates(), 0..4),
@@ -166,10 +166,7 @@ prop_compose! {
             phases: Phases { warmup, baseline, storm, settle },
             loads,
             upgrades: upgrades.map(|(every, max_alive, most)| Upgrades { every, max_alive, most }),
-            faults: faults
-                .into_iter()
-                .map(|every| Fault { kind: FaultKind::KillBeforeReady, every })
-                .collect(),
+            faults,
             coverage,
             limits: ObserverLimits {
                 lateness_p99: limits.0,
@@ -180,6 +177,26 @@ prop_compose! {
             gates,
         }
     }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let when = prop_oneof![
+        (1_u64..99).prop_map(When::Every),
+        proptest::collection::vec(1_u64..99, 1..4).prop_map(When::Upgrades),
+        // A share with many digits comes back as it was.
+        (1_u32..).prop_map(|share| When::Chance(1.0 / f64::from(share))),
+    ];
+    let kind = proptest::sample::select(FaultKind::ALL.to_vec());
+    let upgrade = proptest::sample::select(vec![Upshot::Fails, Upshot::Completes]);
+    let clients = proptest::sample::select(vec![Spared::All, Spared::ButItsOwn]);
+    (".*", kind, when, upgrade, clients, proptest::option::of(".*")).prop_map(
+        |(id, kind, when, upgrade, clients, told)| Fault {
+            id,
+            kind,
+            when,
+            expect: Expected { upgrade, clients, told },
+        },
+    )
 }
 
 /// Every kind of gate.

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::device::{Attempt, Device, Hit, Scene};
 use crate::clock::{Clock, Stamp};
-use crate::event::{Exit, Sightings};
+use crate::event::Exit;
 use crate::subject::Subject;
 
 /// How long after the freeze a connection must have begun to count as proof:
@@ -24,47 +25,22 @@ const AFTER_FREEZE: Duration = Duration::from_millis(1);
 /// worth its name an answer takes a few milliseconds.
 const PROOF: Duration = Duration::from_millis(25);
 
-/// How long a killed process, or an answer after the kill, may take.
+/// How long a killed process may take to be gone.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// One try to kill one successor.
 #[derive(Clone, Copy, Debug)]
 pub struct KillBeforeReady {
-    /// The process that serves now.
-    pub old: u32,
     /// From the sight of the successor to the freeze.
     pub delay: Duration,
-    /// If no successor is seen by then, there is none.
-    pub give_up: Stamp,
 }
 
-/// What came of a try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// It was killed before it was ready.
-    Delivered {
-        /// The successor.
-        pid: u32,
-        /// When SIGKILL was sent.
-        injected: Stamp,
-        /// When a connection was begun that the old generation answered after that.
-        old_answered: Option<Stamp>,
-        /// The proof, in words.
-        evidence: String,
-    },
-    /// It was not; the upgrade goes on as if nothing had been tried.
-    Missed {
-        /// The successor, if one was seen.
-        pid: Option<u32>,
-        /// What happened instead.
-        evidence: String,
-    },
-}
-
-impl KillBeforeReady {
-    /// Tries. Whatever comes of it, nothing is left frozen.
-    pub fn inject(&self, subject: &mut Subject, sightings: &Sightings, clock: Clock) -> Attempt {
-        let Some(pid) = subject.watch_for_child(self.old, self.give_up) else {
+impl Device for KillBeforeReady {
+    /// Whatever comes of it, nothing is left frozen.
+    fn inject(&mut self, scene: &mut Scene<'_>) -> Attempt {
+        let Scene { subject, sightings, clock, old, give_up, .. } = scene;
+        let (clock, old) = (*clock, *old);
+        let Some(pid) = subject.watch_for_child(old, *give_up) else {
             return missed(None, "no successor was started");
         };
         let seen = clock.now();
@@ -76,9 +52,8 @@ impl KillBeforeReady {
             return missed(Some(pid), "it had ended by itself");
         }
         let frozen = clock.now();
-        let proof = sightings.wait_until(PROOF, |board| {
-            board.newest_by(self.old) > Some(frozen.after(AFTER_FREEZE))
-        });
+        let proof = sightings
+            .wait_until(PROOF, |board| board.newest_by(old) > Some(frozen.after(AFTER_FREEZE)));
         if !proof || sightings.first_by(pid).is_some() {
             // A process that is gone needs no thawing.
             let _ = subject.signal(pid, Signal::SIGCONT);
@@ -91,17 +66,19 @@ impl KillBeforeReady {
             let _ = subject.signal(pid, Signal::SIGCONT);
             return missed(Some(pid), "SIGKILL was not obeyed");
         }
-        sightings.wait_until(AFTERMATH, |board| board.newest_by(self.old) > Some(injected));
-        let old_answered = sightings.newest_by(self.old).filter(|newest| *newest > injected);
-        Attempt::Delivered {
-            pid,
-            injected,
-            old_answered,
-            evidence: self.evidence(subject, pid, frozen, injected),
-        }
+        let evidence = self.evidence(subject, (old, pid), frozen, injected);
+        Attempt::Delivered(Hit { pid: Some(pid), victim: Some(pid), injected, evidence })
     }
+}
 
-    fn evidence(&self, subject: &Subject, pid: u32, frozen: Stamp, injected: Stamp) -> String {
+impl KillBeforeReady {
+    fn evidence(
+        &self,
+        subject: &Subject,
+        (old, pid): (u32, u32),
+        frozen: Stamp,
+        injected: Stamp,
+    ) -> String {
         let process = subject.processes().iter().find(|process| process.pid == pid);
         let ended = match process.and_then(|process| process.exit) {
             Some(Exit::Signal(signal)) => format!("ended by signal {signal}"),
@@ -109,10 +86,9 @@ impl KillBeforeReady {
             Some(Exit::Reaped) | None => "gone, reaped by its parent".to_owned(),
         };
         format!(
-            "pid {pid} frozen {:?} after it was seen, pid {} answered a connection begun after \
+            "pid {pid} frozen {:?} after it was seen, pid {old} answered a connection begun after \
              that, SIGKILL {:?} later: {ended}",
             self.delay,
-            self.old,
             injected - frozen,
         )
     }

@@ -1,6 +1,8 @@
 //! What is done to the subject on purpose. A fault comes with the proof that
 //! it was delivered: one that was not has been survived by nobody.
 
+mod device;
 mod kill;
 
-pub use kill::{Attempt, KillBeforeReady};
+pub use device::{Attempt, Device, Hit, Scene};
+pub use kill::KillBeforeReady;

@@ -71,6 +71,12 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
     ("upgrades.unplanned_failures", "every upgrade succeeded, but for those that a fault ended"),
     ("faults.delivered", "enough faults hit, and none is owed; what missed has tested nothing"),
     (
+        "faults.met",
+        "each fault that hit was answered as it must be: the upgrade failed, or completed, as \
+         the plan says, whoever asked was told, nobody was harmed who had to be spared, and \
+         nothing was left behind",
+    ),
+    (
         "faults.survived",
         "after each fault the old generation went on accepting, and the next upgrade worked",
     ),

@@ -10,6 +10,8 @@ mod trigger;
 mod witness;
 mod stage;
 mod aim;
+mod outcome;
+mod sabotage;
 mod storm;
 mod start;
 mod run;

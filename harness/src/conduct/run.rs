@@ -70,7 +70,7 @@ pub fn conduct(
 /// The phases in which there is load.
 fn play(stage: &mut Stage<'_>, timeline: &mut Timeline) -> Storm {
     let phases = stage.plan.phases;
-    let mut storm = Storm::default();
+    let mut storm = Storm::new(stage.plan);
     timeline.warmed_up = timeline.load_began.after(phases.warmup);
     stage.rest(timeline.warmed_up);
     stage.rest(timeline.warmed_up.after(phases.baseline));
@@ -131,7 +131,7 @@ fn close(
         connections,
         generations,
         upgrades: storm.upgrades,
-        faults: storm.faults,
+        faults: storm.sabotage.records,
         bursts: storm.aim.bursts,
         kernel,
         observer: Observer { intended, hiccup_max, hiccup_p99 },

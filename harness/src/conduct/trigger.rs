@@ -90,6 +90,14 @@ impl Trigger {
         Some(done)
     }
 
+    /// Whether its end says anything of the upgrade. That of a signal does not.
+    pub(super) fn answers(&self) -> bool {
+        match self {
+            Self::Done(_) => false,
+            Self::Command { .. } | Self::Socket(_) => true,
+        }
+    }
+
     /// The process group of what it has started and may leave behind.
     pub(super) fn group(&self) -> Option<u32> {
         match self {

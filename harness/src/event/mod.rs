@@ -18,7 +18,7 @@ mod sightings;
 
 pub use burst::{Anchor, Burst};
 pub use fate::{Fate, Harm};
-pub use fault::FaultRecord;
+pub use fault::{Expected, FaultRecord, Spared, Upshot};
 pub use kernel::{Counters, Edge, KernelLedger, Queue, Reset, Resets, Sample, Samples, Scope};
 pub use machine::Machine;
 pub use operation::{Connection, Datagrams, OpKind, Operation, Served};

@@ -89,9 +89,13 @@ fn told(first: &Harmed) -> String {
 }
 
 fn fault(report: &Report, row: &FaultRow) -> TestCase {
-    let mut status =
-        if row.delivered { TestCaseStatus::success() } else { TestCaseStatus::skipped() };
-    status.set_message(row.evidence.as_str());
+    let mut status = match row.met {
+        Some(true) => TestCaseStatus::success(),
+        Some(false) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        None => TestCaseStatus::skipped(),
+    };
+    let message = if row.met == Some(false) { &row.got } else { &row.evidence };
+    status.set_message(message.as_str());
     let mut case = TestCase::new(format!("fault.{} in upgrade {}", row.id, row.upgrade), status);
     case.set_classname(report.scenario.name.as_str());
     case.set_system_out(format!("{}\n", row.evidence));

@@ -176,7 +176,7 @@ impl Report {
             populations: clients::populations(recording, &standing),
             upgrade_totals: UpgradeTotals::new(recording, &upgrades),
             upgrades,
-            faults: recording.faults.iter().map(FaultRow::from).collect(),
+            faults: processes::faults(recording, &verdict.faults),
             bursts: bursts(recording),
             generations: processes::generations(recording),
             leaked: recording.leaked.clone(),

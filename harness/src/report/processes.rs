@@ -9,8 +9,9 @@ use super::latency::{Figures, figures, histogram};
 use super::windows::{Standing, span_of, upgrade_at};
 use crate::clock::{Stamp, nanos};
 use crate::event::{
-    Exit, FaultRecord, Generation, Operation, Outcome, Recording, Resources, Upgrade,
+    Exit, Expected, FaultRecord, Generation, Operation, Outcome, Recording, Resources, Upgrade,
 };
+use crate::verdict::FaultFinding;
 
 /// One upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -169,20 +170,38 @@ pub(super) struct FaultRow {
     /// Whether it happened as planned.
     pub(super) delivered: bool,
     pub(super) evidence: String,
+    /// What the right answer is.
+    pub(super) expected: Expected,
+    /// What became of the upgrade, and what of it is wrong.
+    pub(super) got: String,
+    /// Whether that is the right answer; `None`: it did not hit.
+    pub(super) met: Option<bool>,
+    /// The process that died of it.
+    pub(super) victim: Option<u32>,
     pub(super) planned_delay_ns: u64,
     pub(super) injected_ns: Option<u64>,
     /// When a client was next answered by the old generation.
     pub(super) old_answered_ns: Option<u64>,
 }
 
-impl From<&FaultRecord> for FaultRow {
-    fn from(fault: &FaultRecord) -> Self {
+/// The faults, in the recording's order.
+pub(super) fn faults(recording: &Recording, findings: &[FaultFinding]) -> Vec<FaultRow> {
+    let mut findings = findings.iter();
+    recording.faults.iter().map(|fault| FaultRow::new(fault, findings.next())).collect()
+}
+
+impl FaultRow {
+    fn new(fault: &FaultRecord, finding: Option<&FaultFinding>) -> Self {
         Self {
             id: fault.id.clone(),
             upgrade: fault.upgrade,
             pid: fault.pid,
             delivered: fault.delivered,
             evidence: fault.evidence.clone(),
+            expected: fault.expected.clone(),
+            got: finding.map_or_else(String::new, |finding| finding.got.clone()),
+            met: finding.and_then(|finding| finding.met),
+            victim: fault.victim,
             planned_delay_ns: fault.planned_delay_ns,
             injected_ns: fault.injected.map(|stamp| stamp.0),
             old_answered_ns: fault.old_answered.map(|stamp| stamp.0),

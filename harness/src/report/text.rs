@@ -1,5 +1,6 @@
 //! The report for people: the verdict first and last, the reasons next to it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::bursts::BurstRow;
@@ -7,9 +8,10 @@ use super::clients::Population;
 use super::harmed::Harmed;
 use super::model::Report;
 use super::number::{count, maybe_span, offset, rate, share, span, things};
+use super::processes::FaultRow;
 use super::story;
 use super::table;
-use crate::event::Scope;
+use crate::event::{Scope, Upshot};
 use crate::exit::Exit;
 use crate::verdict::{Outcome, Status};
 
@@ -173,15 +175,25 @@ fn faults(report: &Report) -> Vec<String> {
     }
     let delivered: Vec<_> = report.faults.iter().filter(|fault| fault.delivered).collect();
     let late = report.faults.len() - delivered.len();
-    let mut lines = vec![format!("FAULTS    {} delivered, {late} came too late", delivered.len())];
-    lines.extend(
-        delivered
-            .iter()
-            .take(EVIDENCE_SHOWN)
-            .map(|fault| format!("  {} upgrade {}: {}", fault.id, fault.upgrade, fault.evidence)),
-    );
-    if delivered.len() > EVIDENCE_SHOWN {
-        lines.push(format!("  ... {} more", delivered.len() - EVIDENCE_SHOWN));
+    let met = delivered.iter().filter(|fault| fault.met == Some(true)).count();
+    let mut lines = vec![format!(
+        "FAULTS    {} delivered, {met} of them answered as they must be; {late} missed",
+        delivered.len()
+    )];
+    let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut left_out = 0;
+    for row in &report.faults {
+        let of_its_kind = shown.entry(&row.id).or_default();
+        // What is wrong is never left out.
+        if *of_its_kind < EVIDENCE_SHOWN || row.met == Some(false) {
+            *of_its_kind += 1;
+            lines.extend(fault(row));
+        } else {
+            left_out += 1;
+        }
+    }
+    if left_out > 0 {
+        lines.push(format!("  ... {left_out} more"));
     }
     lines
 }
@@ -202,6 +214,22 @@ fn bursts(report: &Report) -> Vec<String> {
         )
     };
     report.bursts.iter().map(line).collect()
+}
+
+fn fault(row: &FaultRow) -> [String; 2] {
+    let mark = match row.met {
+        Some(true) => "ok",
+        Some(false) => "x",
+        None => "?",
+    };
+    let expected = match row.expected.upgrade {
+        Upshot::Fails => "is to fail",
+        Upshot::Completes => "is to complete",
+    };
+    [
+        format!("  {mark:<2} {} upgrade {} {expected}: {}", row.id, row.upgrade, row.got),
+        format!("       {}", row.evidence),
+    ]
 }
 
 fn first_harm(first: &Harmed) -> Vec<String> {

@@ -12,10 +12,9 @@ use super::file::SCHEMA;
 use super::form::Written;
 use super::gate::Window;
 use super::plan::{
-    Coverage, Fault, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan,
-    Upgrades,
+    Coverage, Load, LoadKind, Namespace, Network, ObserverLimits, Pace, Phases, Plan, Upgrades,
 };
-use super::{carry, demand, file, form, speak, swell, target, text};
+use super::{carry, demand, file, form, mischief, speak, swell, target, text};
 
 /// Makes the plan of a scenario.
 pub(super) fn plan(
@@ -70,7 +69,7 @@ pub(super) fn plan(
                 most: upgrades.most.map_or(u64::MAX, Spanned::into_inner),
             }
         }),
-        faults: file.fault.into_iter().map(fault).collect::<Result<_, _>>()?,
+        faults: mischief::faults(file.fault)?,
         coverage,
         limits: ObserverLimits {
             lateness_p99: file.observer.lateness_p99.0,
@@ -128,20 +127,8 @@ fn together(file: &file::Scenario) -> Result<(), Mistake> {
             )?;
         }
     }
-    if let (Some(fault), Some(_)) = (file.fault.first(), &file.target.attach) {
-        let message = "a server that runs already is never harmed; take the [[fault]] out, or have \
-                       the server started by target.command";
-        return Err(Mistake::at(fault.span(), message));
-    }
     target::upgradable(file)?;
-    if let Some(fault) = file.fault.first() {
-        require(
-            file.upgrades.is_some(),
-            &fault.span(),
-            || "a [[fault]] hits upgrades, and there are none; write an [upgrades] section",
-        )?;
-    }
-    Ok(())
+    mischief::together(file)
 }
 
 fn network(network: file::Network, attached: bool) -> Result<Network, Mistake> {
@@ -301,16 +288,6 @@ fn keep_alive(load: &file::Load) -> Result<LoadKind, Mistake> {
         connections: connections("connections", &load.connections)?,
         lifetime,
     })
-}
-
-fn fault(fault: Spanned<file::Fault>) -> Result<Fault, Mistake> {
-    let fault = fault.into_inner();
-    require(
-        *fault.every.get_ref() >= 1,
-        &fault.every.span(),
-        || "every = 0 hits no upgrade; write 1 for each, 3 for every third",
-    )?;
-    Ok(Fault { kind: fault.kind.0, every: fault.every.into_inner() })
 }
 
 fn coverage(file: &file::Scenario) -> Result<Coverage, Mistake> {

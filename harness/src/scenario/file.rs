@@ -13,7 +13,7 @@ use super::expect::Ending;
 use super::form::{BytesPerSecond, Kind, Rate, Tongue, Written};
 use super::gate::Window;
 use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
-use crate::event::{Anchor, Harm};
+use crate::event::{Anchor, Harm, Spared, Upshot};
 use crate::units::SeedChoice;
 
 /// What the first key of every file must say.
@@ -291,14 +291,24 @@ impl Default for Upgrades {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
-    pub(super) kind: Written<FaultKind>,
-    /// Default: 1, every upgrade.
-    #[serde(default = "each")]
-    pub(super) every: Spanned<u64>,
+    /// Either this, or `kind`.
+    pub(super) id: Option<Spanned<Written<FaultKind>>>,
+    pub(super) kind: Option<Spanned<Written<FaultKind>>>,
+    /// One of these three at the most. Default: every upgrade.
+    pub(super) every: Option<Spanned<u64>>,
+    pub(super) upgrades: Option<Spanned<Vec<u64>>>,
+    pub(super) chance: Option<Spanned<f64>>,
+    /// Default: what the catalogue says.
+    #[serde(default)]
+    pub(super) expect: Answered,
 }
 
-fn each() -> Spanned<u64> {
-    unplaced(1)
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Answered {
+    pub(super) upgrade: Option<Written<Upshot>>,
+    pub(super) clients: Option<Written<Spared>>,
+    pub(super) told: Option<String>,
 }
 
 /// What is left out here depends on the rest, so `check` fills it in: with

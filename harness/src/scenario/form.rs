@@ -14,7 +14,7 @@ use super::expect::Ending;
 use super::gate::Window;
 use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
 use super::text;
-use crate::event::{Anchor, Harm};
+use crate::event::{Anchor, Harm, Spared, Upshot};
 use crate::units::{self, SeedChoice};
 
 /// A value that has a form of its own in the file.
@@ -261,10 +261,31 @@ impl Form for Offset {
 }
 
 impl Form for FaultKind {
-    const FORM: &'static str = "a fault, like \"kill-before-ready\"";
+    const FORM: &'static str = "a fault, like \"kill-before-ready\" or its id \"C04\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &Self::ALL.map(|kind| (kind.name(), kind)))
+        Self::from_word(text).ok_or_else(|| {
+            let words = Self::ALL.iter().flat_map(|kind| [kind.name(), kind.id()]);
+            let accepted: Vec<&str> = words.collect();
+            format!("`{text}` is not {}{}", Self::FORM, suggestion(text, &accepted))
+        })
+    }
+}
+
+impl Form for Upshot {
+    const FORM: &'static str = "what becomes of the upgrade: \"fails\" or \"completes\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("fails", Self::Fails), ("completes", Self::Completes)])
+    }
+}
+
+impl Form for Spared {
+    const FORM: &'static str = "which clients may be harmed: \"none\", or \"owned\" (those of the \
+         process that dies)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        one_of(text, &[("none", Self::All), ("owned", Self::ButItsOwn)])
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod gate;
 pub mod expect;
+pub mod fault;
 pub mod plan;
 mod change;
 mod error;
@@ -18,6 +19,7 @@ mod target;
 mod demand;
 mod carry;
 mod swell;
+mod mischief;
 mod check;
 mod share;
 mod attachment;

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::gate::{Gate, Window};
 use crate::event::{Anchor, Harm};
 
+pub use super::fault::{Fault, FaultKind, When};
+
 /// One run, decided in every detail but for what chance the seed draws.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -335,44 +337,6 @@ pub struct Upgrades {
     pub max_alive: usize,
     /// So many are triggered at the most; the storm ends when they are done.
     pub most: u64,
-}
-
-/// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// SIGKILL of the successor at a random moment between its exec and its readiness.
-    KillBeforeReady,
-}
-
-impl FaultKind {
-    /// Every kind.
-    pub const ALL: [Self; 1] = [Self::KillBeforeReady];
-
-    /// What scenarios call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::KillBeforeReady => "kill-before-ready",
-        }
-    }
-
-    /// The catalogue's id.
-    #[must_use]
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::KillBeforeReady => "C04",
-        }
-    }
-}
-
-/// A fault, and which upgrades it hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// What it does.
-    pub kind: FaultKind,
-    /// It hits every upgrade whose number is a multiple of this.
-    pub every: u64,
 }
 
 /// What must have been seen for a verdict to mean anything. Unmet: inconclusive.

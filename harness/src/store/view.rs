@@ -274,6 +274,8 @@ impl Move {
     fn fault(self, row: &FaultRecord) -> FaultRecord {
         FaultRecord {
             pid: row.pid.map(|pid| self.pid(pid)),
+            victim: row.victim.map(|pid| self.pid(pid)),
+            left: row.left.iter().map(|pid| self.pid(*pid)).collect(),
             injected: self.maybe(row.injected),
             old_answered: self.maybe(row.old_answered),
             ..row.clone()

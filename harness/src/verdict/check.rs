@@ -164,6 +164,19 @@ pub struct UpgradeWindow {
     pub deepest_queue: u64,
 }
 
+/// What came of one fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultFinding {
+    /// The catalogue's id.
+    pub id: String,
+    /// The upgrade that it was aimed at.
+    pub upgrade: u64,
+    /// What became of that, and what of it is wrong.
+    pub got: String,
+    /// Whether that is the right answer; `None`: the fault did not hit.
+    pub met: Option<bool>,
+}
+
 /// An RST that the kernel traced, and all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedReset {
@@ -237,6 +250,8 @@ pub struct Verdict {
     pub gaps: Vec<Gap>,
     /// The laws of every upgrade, in the recording's order.
     pub upgrades: Vec<UpgradeWindow>,
+    /// What came of every fault, in the recording's order.
+    pub faults: Vec<FaultFinding>,
     /// Every RST that the kernel traced, in order of time.
     pub resets: Vec<NamedReset>,
 }

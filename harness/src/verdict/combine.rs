@@ -65,6 +65,7 @@ pub fn judge_parts(parts: &[Part<'_>], of: usize) -> Verdict {
         bounds: bounds(seen(|bounds| bounds.upgrades), seen(|bounds| bounds.connections)),
         gaps: gaps(&verdicts),
         upgrades: verdicts.iter().flat_map(|verdict| verdict.upgrades.clone()).collect(),
+        faults: verdicts.iter().flat_map(|verdict| verdict.faults.clone()).collect(),
         resets: verdicts.iter().flat_map(|verdict| verdict.resets.clone()).collect(),
     }
 }

@@ -85,7 +85,7 @@ fn faults_delivered(evidence: &Evidence<'_>) -> Option<Check> {
         Delivered::All => {
             let newest: BTreeMap<&str, bool> =
                 faults.iter().map(|fault| (fault.id.as_str(), fault.delivered)).collect();
-            let kinds = evidence.plan.faults.iter().map(|fault| fault.kind.id());
+            let kinds = evidence.plan.faults.iter().map(|fault| fault.id.as_str());
             let owed: BTreeSet<&str> =
                 kinds.filter(|id| newest.get(id).is_none_or(|delivered| !delivered)).collect();
             let got = format!("{hits}, {} kinds owed", owed.len());

@@ -29,7 +29,7 @@ impl<'a> Evidence<'a> {
         Self {
             plan,
             recording,
-            killed: delivered.filter_map(|fault| fault.pid).collect(),
+            killed: delivered.filter_map(|fault| fault.victim).collect(),
             answered: served.map(|served| served.pid).collect(),
         }
     }
@@ -50,7 +50,13 @@ impl<'a> Evidence<'a> {
 
     /// Why there is no server's ledger, if there is none.
     pub(super) fn unkept(&self) -> Option<&'static str> {
-        self.plan.target.ledger.is_none().then_some("the server keeps no ledger")
+        if self.plan.target.ledger.is_none() {
+            return Some("the server keeps no ledger");
+        }
+        let silenced = |one: &Generation| one.ledger.is_none() && self.killed.contains(&one.pid);
+        self.serving()
+            .any(silenced)
+            .then_some("a process that served was killed by a fault, and has left no ledger")
     }
 
     /// Why the servers say nothing of datagrams, if they do not.

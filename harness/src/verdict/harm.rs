@@ -51,12 +51,15 @@ fn late_handshakes(evidence: &Evidence<'_>) -> Vec<u64> {
 pub(super) fn checks(
     evidence: &Evidence<'_>,
     harm: &BTreeMap<Harm, Vec<u64>>,
+    owned: &HashSet<u64>,
     resets: &[NamedReset],
 ) -> Vec<Check> {
     let closed_idle = evidence.closed_idle();
     harm.iter()
         .map(|(kind, ids)| {
-            let allowed = !ids.is_empty() && ids.iter().all(|id| closed_idle.contains(id));
+            let within = |allowed: &HashSet<u64>| ids.iter().any(|id| allowed.contains(id));
+            let all = ids.iter().all(|id| closed_idle.contains(id) || owned.contains(id));
+            let allowed = !ids.is_empty() && all;
             let tolerated = evidence.plan.coverage.tolerated.contains(kind);
             let blind = *kind == Harm::WrongGeneration && evidence.plan.target.greeting.is_none();
             if blind {
@@ -76,6 +79,7 @@ pub(super) fn checks(
                 status,
                 limit: match (tolerated, allowed) {
                     (true, _) => "tolerated",
+                    (false, true) if within(owned) => "of a killed process",
                     (false, true) => "on idle connections",
                     (false, false) => "= 0",
                 }
@@ -85,6 +89,21 @@ pub(super) fn checks(
                 gate: None,
             }
         })
+        .collect()
+}
+
+/// The operations that came to harm which is neither tolerated nor allowed.
+pub(super) fn wrongly(
+    evidence: &Evidence<'_>,
+    harm: &BTreeMap<Harm, Vec<u64>>,
+    owned: &HashSet<u64>,
+) -> HashSet<u64> {
+    let closed_idle = evidence.closed_idle();
+    let tolerated = &evidence.plan.coverage.tolerated;
+    let harm = harm.iter().filter(|(kind, _)| !tolerated.contains(kind));
+    harm.flat_map(|(_, ids)| ids)
+        .filter(|id| !closed_idle.contains(id) && !owned.contains(id))
+        .copied()
         .collect()
 }
 

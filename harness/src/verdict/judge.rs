@@ -7,7 +7,8 @@ use super::evidence::Evidence;
 use super::gates::{self, Findings};
 use super::windows::Windows;
 use super::{
-    bounds, counters, coverage, faults, gaps, harm, laws, per_upgrade, processes, resets, upgrades,
+    bounds, counters, coverage, faults, gaps, harm, laws, owned, per_upgrade, processes, resets,
+    upgrades,
 };
 use crate::event::{Outcome as Ended, Recording};
 use crate::scenario::Plan;
@@ -37,12 +38,15 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
 
     // What the scenario's author asked for comes first.
     let mut checks = gates::checks(&evidence, &findings);
-    checks.extend(harm::checks(&evidence, &harm, &resets));
+    let owned = owned::owned(&evidence, &resets);
+    checks.extend(harm::checks(&evidence, &harm, &owned, &resets));
     checks.extend(laws.iter().map(|law| laws::check(law, &evidence)));
     checks.extend(per_upgrade::check(&windows_of_upgrades));
     checks.push(counters::check(&evidence, &unexplained));
     checks.push(upgrades::check(&evidence));
-    checks.extend(faults::checks(&evidence));
+    let wrongly = harm::wrongly(&evidence, &harm, &owned);
+    let faults = faults::findings(&evidence, &wrongly);
+    checks.extend(faults::checks(&evidence, &faults));
     checks.extend(processes::checks(&evidence));
     checks.extend(coverage::checks(&evidence, &windows));
 
@@ -58,6 +62,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
         ),
         gaps,
         upgrades: windows_of_upgrades,
+        faults,
         resets,
     }
 }

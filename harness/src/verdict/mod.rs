@@ -9,6 +9,7 @@ mod windows;
 mod evidence;
 mod bounds;
 mod resets;
+mod owned;
 mod harm;
 mod gaps;
 mod laws;
@@ -26,8 +27,8 @@ mod combine;
 mod tests;
 
 pub use check::{
-    Bounds, Check, Closing, Gap, Gated, Law, NamedReset, Outcome, Seen, Status, UpgradeWindow,
-    Verdict,
+    Bounds, Check, Closing, FaultFinding, Gap, Gated, Law, NamedReset, Outcome, Seen, Status,
+    UpgradeWindow, Verdict,
 };
 pub use combine::{Part, judge_parts};
 pub use judge::judge;

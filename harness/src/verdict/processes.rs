@@ -87,6 +87,7 @@ fn ledgers(evidence: &Evidence<'_>) -> Option<Check> {
     let missing: Vec<String> = evidence
         .serving()
         .filter(|generation| generation.ledger.is_none())
+        .filter(|generation| !evidence.killed.contains(&generation.pid))
         .map(|generation| format!("pid {}", generation.pid))
         .collect();
     Some(check("ledger.complete", "all", &format!("{} missing", missing.len()), &missing))

@@ -2,7 +2,7 @@
 
 use super::check::{Check, Status};
 use super::evidence::Evidence;
-use crate::event::{Outcome, Upgrade};
+use crate::event::{Outcome, Upgrade, Upshot};
 
 /// Whether every upgrade did what it was to do.
 pub(super) fn check(evidence: &Evidence<'_>) -> Check {
@@ -26,7 +26,11 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Check {
 /// Upgrades that failed though nobody had planned it.
 pub(super) fn failed(evidence: &Evidence<'_>) -> Vec<String> {
     let planned = |number| {
-        evidence.recording.faults.iter().any(|fault| fault.delivered && fault.upgrade == number)
+        let mut faults = evidence.recording.faults.iter();
+        faults.any(|fault| {
+            let fails = fault.delivered && fault.expected.upgrade == Upshot::Fails;
+            fails && fault.upgrade == number
+        })
     };
     let unplanned = |upgrade: &&Upgrade| match upgrade.outcome {
         Outcome::Completed | Outcome::Interrupted => false,

@@ -11,9 +11,9 @@ use super::super::number::{count, maybe_span, offset, span};
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     delivered: usize,
-    late: usize,
-    /// Delivered, and the old generation answered afterwards.
-    survived: usize,
+    missed: usize,
+    /// Delivered, and answered as it must be.
+    met: usize,
 }
 
 /// Faults by kind, and how the harness itself kept up.
@@ -61,21 +61,21 @@ fn faults(report: &Report) -> Markup {
     for fault in &report.faults {
         let tally = kinds.entry(&fault.id).or_default();
         tally.delivered += usize::from(fault.delivered);
-        tally.late += usize::from(!fault.delivered);
-        tally.survived += usize::from(fault.delivered && fault.old_answered_ns.is_some());
+        tally.missed += usize::from(!fault.delivered);
+        tally.met += usize::from(fault.met == Some(true));
     }
     html! {
         h3 { "Faults" }
         @if kinds.is_empty() { p.note { "None was planned." } } @else {
             table.cards {
-                thead { tr { th { "fault" } th { "delivered" } th { "survived" } th { "too late" } } }
+                thead { tr { th { "fault" } th { "delivered" } th { "answered as it must be" } th { "missed" } } }
                 tbody {
                     @for (id, tally) in kinds {
                         tr {
                             td.id { code { (id) } }
                             td.empty[tally.delivered == 0] data-name="delivered" { (tally.delivered) }
-                            td.empty[tally.survived < tally.delivered] data-name="survived" { (tally.survived) }
-                            td data-name="too late" { (tally.late) }
+                            td.empty[tally.met < tally.delivered] data-name="answered as it must be" { (tally.met) }
+                            td data-name="missed" { (tally.missed) }
                         }
                     }
                 }

@@ -13,7 +13,7 @@ use crate::event::{
 use crate::scenario::Plan;
 use crate::scenario::plan::{
     Addressee, Arrivals, By, Coverage, Endpoint, Fault, FaultKind, Load, LoadKind, Namespace,
-    Network, ObserverLimits, Phases, Signal, Speak, Target, Trigger, Upgrades,
+    Network, ObserverLimits, Phases, Signal, Speak, Target, Trigger, Upgrades, When,
 };
 
 const CONNECTIONS: u64 = 400;
@@ -159,7 +159,9 @@ pub(super) fn samples(run: &Recording) -> Samples {
 /// The same, with a successor that was killed before each upgrade that worked.
 pub(super) fn killed() -> (Plan, Recording) {
     let (mut plan, mut run) = (plan(), recording());
-    plan.faults = vec![Fault { kind: FaultKind::KillBeforeReady, every: 2 }];
+    let kind = FaultKind::KillBeforeReady;
+    let (id, when, expect) = ("C04".to_owned(), When::Every(2), kind.usual());
+    plan.faults = vec![Fault { id, kind, when, expect }];
     plan.coverage.faults = 3;
     let mut upgrades = Vec::new();
     for (number, worked) in (1..).zip(std::mem::take(&mut run.upgrades)) {
@@ -178,11 +180,12 @@ pub(super) fn killed() -> (Plan, Recording) {
             id: "C04".to_owned(),
             upgrade: u64::from(2 * number - 1),
             pid: Some(pid),
-            planned_delay_ns: 0,
+            victim: Some(pid),
             injected: Some(injected),
             delivered: true,
             evidence: "frozen, and somebody else answered".to_owned(),
             old_answered: Some(injected.after(Duration::from_millis(1))),
+            ..FaultRecord::default()
         });
         upgrades.push(Upgrade {
             number: u64::from(2 * number - 1),

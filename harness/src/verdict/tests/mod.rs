@@ -3,6 +3,7 @@
 
 mod clean;
 mod coverage;
+mod faults;
 mod gates;
 mod per_upgrade;
 mod parts;
