@@ -5,13 +5,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::ancestors;
 use crate::counters::{Counters, Counts};
+use crate::course::{Course, Observer, Signals};
 use crate::drain::{Connections, Drained};
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::hook;
@@ -29,7 +30,7 @@ use crate::state::StateMaker;
 use crate::sys::child::Kin;
 use crate::sys::signals;
 use crate::takeover::{Join, Settled, commit};
-use crate::upgrade::{self, Course, Observer, Signals};
+use crate::upgrade;
 
 /// How long a successor may take until it is ready. It costs the predecessor
 /// nothing to wait, so only a successor that will never be ready should meet
@@ -121,6 +122,8 @@ impl Ecdysis {
     pub(crate) fn from_environment(
         lookup: impl Fn(&str) -> Option<OsString> + Copy,
     ) -> io::Result<Self> {
+        #[cfg(feature = "failpoints")]
+        crate::points::configure()?;
         // First of all: its descriptors are ours before anything is opened.
         let inherited = predecessor::find(lookup)?;
         let mut this = Self::first(lookup);
@@ -388,6 +391,9 @@ impl Ecdysis {
         if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
             return Ok(());
         }
+        if self.is_child {
+            point!(APPLICATION_IS_READY?);
+        }
         // What can fail comes before anybody else is concerned.
         let pid_file = self.pid_file.as_ref();
         let pid_file = pid_file.map(|file| file.prepare(std::process::id())).transpose()?;
@@ -406,11 +412,18 @@ impl Ecdysis {
             return Ok(());
         };
         let (registry, watch) = (self.registry.clone(), self.watch.clone());
-        let join = Join::new(registry, watch, pid_file, predecessor, self.ignored.clone());
+        let ignored = self.ignored.clone();
+        let join = Join::new(registry.clone(), watch.clone(), pid_file, predecessor, ignored);
         let (ancestors, most) = (self.ancestors.clone(), self.most_draining);
         let done = Arc::clone(&self.settled);
         thread::Builder::new().name("ecdysis-join".to_owned()).spawn(move || {
-            let then = join.run();
+            let then = catch_unwind(AssertUnwindSafe(|| join.run())).unwrap_or_default();
+            // Whatever keeps it from taking over, a panic of ours included: the
+            // predecessor serves, and sees this process end.
+            if then.is_none() && watch.advance(Phase::Starting, Phase::Draining) {
+                registry.clear(None);
+            }
+            point!(SETTLED_IS_ANSWERED);
             done.set();
             if let Some(then) = then {
                 ancestors::bound(&ancestors, most);

@@ -108,6 +108,7 @@
 //! | `systemd_notify` | systemd is told of readiness, upgrades and stops, and its watchdog is fed |
 //! | `systemd_sockets` | sockets of `.socket` units |
 //! | `systemd` | both, and systemd keeps the sockets of a service that crashes |
+//! | `failpoints` | for tests: named points at which a process can be made to crash, stop or fail (`FailPoint`) |
 //!
 //! The program `ecdysis-ctl` asks a service over its control socket
 //! ([`control`]) for its status, an upgrade, or a stop, and ends with the outcome.
@@ -136,6 +137,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ecdysis needs Linux: pidfds, and descriptors that cross exec");
 
+#[macro_use]
+mod points;
 mod error;
 mod hook;
 mod phase;
@@ -163,6 +166,7 @@ mod report;
 mod predecessor;
 mod successor;
 mod requests;
+mod course;
 mod upgrade;
 mod takeover;
 pub mod control;
@@ -182,6 +186,8 @@ pub use ecdysis::Ecdysis;
 pub use error::{UpgradeError, UpgradeErrorKind};
 pub use incoming::{Accept, Incoming};
 pub use phase::Phase;
+#[cfg(feature = "failpoints")]
+pub use points::FailPoint;
 pub use program::Program;
 pub use report::UpgradeReport;
 pub use socket::{Listener, ListenerInfo};

@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -79,6 +80,24 @@ impl PidFile {
             .map_err(|error| at_path("remove the PID file", &self.path, error))
     }
 
+    /// Removes what the process with this pid has prepared and could not put in its
+    /// place, because it was killed.
+    ///
+    /// # Errors
+    /// What the system call said.
+    pub(crate) fn clean_up_after(&self, pid: u32) -> io::Result<()> {
+        let failed = |error| at_path("clean up beside the PID file", &self.path, error);
+        let Some(name) = self.path.file_name() else { return Ok(()) };
+        let begin = beginning(name, pid);
+        for entry in fs::read_dir(self.path.with_file_name(".")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().as_bytes().starts_with(begin.as_bytes()) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the file holds `pid`. One that is not there, or cannot be read, holds
     /// none.
     pub(crate) fn names(&self, pid: u32) -> bool {
@@ -125,15 +144,25 @@ impl Drop for Prepared {
     }
 }
 
-/// A new, empty file beside `target`. Its name is random, so that one left by a
-/// process that was killed is not in the way, nor one of a process with the same
-/// PID in another namespace; and it is short, so that it fits wherever the name
-/// of the target does.
+/// How the names begin of what a process prepares for the file with this name. They
+/// tell whose it is, of which service, so that another process can remove it; in
+/// another namespace another process may have the same PID, and its file beside
+/// ours. (FNV-1a: other builds have to come to the same.)
+fn beginning(name: &OsStr, pid: u32) -> String {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let hash = name.as_bytes().iter().fold(0x811c_9dc5_u32, step);
+    format!(".pid-{pid}-{hash:08x}")
+}
+
+/// A new, empty file beside `target`. Its name ends at random, so that one left by a
+/// process that was killed is not in the way; and it is short, so that it fits
+/// wherever the name of the target does.
 fn create(target: PathBuf, pid: u32) -> io::Result<(File, Prepared)> {
     let mut tries = 0;
     loop {
         let random = RandomState::new().hash_one(pid);
-        let temporary = target.with_file_name(OsStr::new(&format!(".pid-{pid}-{random:016x}")));
+        let begin = beginning(target.file_name().unwrap_or_default(), pid);
+        let temporary = target.with_file_name(format!("{begin}-{random:016x}"));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
             Ok(file) => return Ok((file, Prepared { temporary, target })),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {
@@ -201,6 +230,22 @@ mod tests {
         drop(PidFile::new(&path).prepare(2).unwrap());
         assert_eq!(names(&directory), ["service.pid"]);
         assert_eq!(fs::read(&path).unwrap(), b"1\n");
+    }
+
+    #[test]
+    fn what_was_prepared_by_one_that_was_killed_is_removed_and_nothing_else() {
+        let directory = tempdir().unwrap();
+        let ours = PidFile::new(directory.path().join("service.pid"));
+        let another = PidFile::new(directory.path().join("other.pid"));
+        ours.prepare(1).unwrap().commit().unwrap();
+        let prepared = [ours.prepare(7), ours.prepare(7), ours.prepare(77), another.prepare(7)]
+            .map(Result::unwrap);
+        ours.clean_up_after(7).unwrap();
+        let left = prepared.each_ref().map(|prepared| prepared.temporary.exists());
+        assert_eq!(left, [false, false, true, true]);
+        assert!(ours.names(1));
+        drop(directory);
+        assert_eq!(ours.clean_up_after(7).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         tracing::info!("the environment speaks of a handoff to another process; ignored");
         return Ok(None);
     }
+    point!(PREDECESSOR_IS_FOUND?);
     let (words, ready) = match (fd::adopt(handoff.manifest), fd::adopt(handoff.ready)) {
         (Ok(words), Ok(ready)) => (words, ready),
         (Err(error), _) | (_, Err(error)) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {
@@ -79,8 +80,10 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         dialect: Dialect::Published,
         unheard: Vec::new(),
     };
+    point!(MANIFEST_IS_READ?);
     let Manifest { generation, sockets: passed, ancestors, ignored } =
         predecessor.read_manifest()?;
+    point!(DESCRIPTORS_ARE_ADOPTED?);
     let mut sockets = Vec::with_capacity(passed.len());
     for mut passed in passed {
         let socket = fd::adopt(passed.number).map_err(|error| {
@@ -94,6 +97,7 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
         }
         sockets.push((passed, socket));
     }
+    point!(EVERYTHING_IS_ADOPTED?);
     Ok(Some(Inheritance { predecessor, generation, sockets, ancestors, ignored }))
 }
 
@@ -160,6 +164,7 @@ impl Predecessor {
     ///
     /// The caller's thread must refuse SIGPIPE ([`fd::refuse_sigpipe`]).
     pub(crate) fn say_ready(&self, unwanted: &[u16]) -> io::Result<()> {
+        point!(READY_IS_SAID?);
         let bytes = match self.dialect {
             Dialect::Ours => {
                 let unwanted = unwanted.iter().map(|&place| Later::Wants { place, wanted: false });
@@ -185,6 +190,7 @@ impl Predecessor {
 
     /// Waits until it says something, or is gone.
     pub(crate) fn hear(&mut self) -> io::Result<Heard> {
+        point!(WORD_IS_AWAITED?);
         loop {
             while !self.unheard.is_empty() {
                 if let Some(word) = Word::from_byte(self.unheard.remove(0)) {

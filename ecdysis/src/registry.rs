@@ -111,6 +111,7 @@ impl Registry {
         let Some(at) = sockets.inherited.iter().position(|(_, listed)| listed.key == *key) else {
             return Ok(None);
         };
+        point!(SOCKET_IS_CLAIMED?);
         let fd = sockets.inherited[at].1.fd.try_clone()?;
         let (place, listed) = sockets.inherited.remove(at);
         if let Some(tell) = &sockets.tell

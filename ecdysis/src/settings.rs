@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::course::Stage;
 use crate::ecdysis::Ecdysis;
 use crate::phase::Phase;
 use crate::pidfile::PidFile;
@@ -13,7 +14,6 @@ use crate::program::Program;
 use crate::report::UpgradeReport;
 use crate::socket::SocketKey;
 use crate::state::{self, State, StateMaker};
-use crate::upgrade::Stage;
 
 impl Ecdysis {
     /// Has the process id in this file, with a newline, mode 0644, whenever this

@@ -180,6 +180,7 @@ impl StateMaker {
 
     /// Has it made.
     pub(crate) fn make(&self) -> io::Result<State> {
+        point!(STATE_IS_MADE?);
         let make = Arc::clone(&self.make);
         let bytes = produce(move || make(), self.deadline)?;
         Ok(State { version: self.version, bytes })

@@ -83,6 +83,7 @@ impl Successor {
         if !fits(count, manifest.len()) {
             return Err(UpgradeErrorKind::TooManySockets(count).into());
         }
+        point!(PIPES_ARE_MADE?);
         let (its_words, words) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         let (ready, its_ready) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         fd::set_nonblocking(&words, true)?;
@@ -114,12 +115,14 @@ impl Successor {
         // still learns what it holds. (A pipe takes 64 KiB; what is beyond
         // that follows while it reads.)
         let mut words = Words { pipe: Some(words), unsent: manifest };
+        point!(MANIFEST_IS_WRITTEN?);
         words.send()?;
         let child = spawn::spawn(&program).map_err(|error| {
             let program = launch.program.path.clone();
             let kind = UpgradeErrorKind::Start { step: error.step.to_string(), program };
             UpgradeError::with_source(kind, error.source)
         })?;
+        point!(PROGRAM_HAS_STARTED?);
         Ok(Self { child, words, ready, listener: Listener::default(), listening: true })
     }
 

@@ -99,7 +99,7 @@ impl Join {
     /// Returns when this process is settled, with what is still to be done. No error
     /// can stop it: a predecessor that cannot be heard is one that is gone, and we
     /// hold its sockets. `None`: this process was told to stop before it heard *go*,
-    /// and is none of the service.
+    /// or cannot say that it is ready, and is none of the service.
     pub(crate) fn run(mut self) -> Option<Then> {
         let gone = |error: io::Error| {
             tracing::error!(%error, "cannot hear the predecessor, carrying on without it");
@@ -121,15 +121,20 @@ impl Join {
                     Act::SayReady => {
                         if let Err(error) = self.predecessor.say_ready(&self.unwanted) {
                             tracing::error!(%error, "cannot tell the predecessor that we are ready");
+                            return None;
                         }
+                        point!(READY_HAS_BEEN_SAID);
                     }
                     Act::Accept => {
+                        point!(GO_IS_HEARD);
                         if !self.accept() {
                             self.predecessor.tell().say(&[Later::Declined]);
                             return None;
                         }
+                        point!(ACCEPTING_HAS_BEGUN);
                     }
                     Act::Settle(then) => {
+                        point!(SETTLED_IS_HEARD);
                         self.settle(then);
                         return Some(then);
                     }

@@ -6,113 +6,23 @@
 //! delay a handoff.
 
 use std::ffi::OsString;
-use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ancestors;
-use crate::counters::Counters;
+use crate::course::{Course, Stage};
 use crate::error::{UpgradeError, UpgradeErrorKind};
-use crate::hook;
 use crate::listed::Tenure;
-use crate::manifest::Ancestor;
-use crate::phase::{Phase, Watch};
-use crate::pidfile::PidFile;
-use crate::predecessor::Tell;
-use crate::program::Program;
-use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word};
-use crate::registry::Registry;
+use crate::phase::Phase;
+use crate::protocol::{Do, Later, Leaving, Seen, Verdict, Word};
 use crate::report::UpgradeReport;
-use crate::requests::Requests;
-use crate::spare::{Spares, used_up};
+use crate::spare::used_up;
 use crate::state::{self, StateMaker};
 use crate::successor::{Launch, Successor};
-use crate::sys::child::Kin;
 use crate::sys::fd;
-
-/// What an upgrade needs to know of the process that makes it. Clones share
-/// what the upgrades of one process have in common.
-#[derive(Clone)]
-pub(crate) struct Course {
-    pub(crate) registry: Registry,
-    pub(crate) watch: Watch,
-    pub(crate) program: Program,
-    /// Our own generation, and those before it.
-    pub(crate) generation: u64,
-    pub(crate) ancestors: Vec<Ancestor>,
-    pub(crate) ready_deadline: Duration,
-    pub(crate) probation: Duration,
-    /// Signals that mean something to us, and so must not kill a successor that
-    /// has no handlers yet.
-    pub(crate) signals: Signals,
-    /// Whose child the successor becomes.
-    pub(crate) kin: Kin,
-    pub(crate) state: Option<StateMaker>,
-    pub(crate) pid_file: Option<PidFile>,
-    pub(crate) spares: Arc<Spares>,
-    pub(crate) counters: Counters,
-    pub(crate) requests: Arc<Requests>,
-    /// For as long as a predecessor listens.
-    pub(crate) tell: Tell,
-    pub(crate) observers: Vec<Observer>,
-}
-
-/// What has been reached in an upgrade.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Stage<'a> {
-    /// It begins.
-    Begun,
-    /// The successor is ready, this process has stopped accepting; the
-    /// successor is about to.
-    HandedOff,
-    /// The successor has stood the test and is about to hear that it is the one.
-    #[cfg_attr(
-        not(feature = "systemd_notify"),
-        expect(dead_code, reason = "nobody but systemd has to know")
-    )]
-    Settling {
-        /// Its pid.
-        successor: u32,
-        /// The service stops, and both with it.
-        stops: bool,
-    },
-    /// It is over; before anybody else knows, and before the successor is let go.
-    Decided(&'a UpgradeReport),
-}
-
-/// Told of the stages. Called on the upgrade's thread, which waits for it.
-pub(crate) type Observer = Arc<dyn Fn(Stage<'_>) + Send + Sync>;
-
-/// The signals that mean something to this process.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Signals {
-    pub(crate) upgrade: Vec<i32>,
-    pub(crate) stop: Vec<i32>,
-    pub(crate) partial_stop: Vec<i32>,
-}
-
-impl Signals {
-    fn all(&self) -> Vec<i32> {
-        [&self.upgrade[..], &self.stop, &self.partial_stop].concat()
-    }
-
-    /// What asks a process like ours for this.
-    fn asking(&self, then: Then) -> Option<i32> {
-        match then {
-            Then::Serve => None,
-            Then::Upgrade => self.upgrade.first().copied(),
-            Then::Stop => Some(self.ending()),
-            Then::PartialStop => self.partial_stop.first().copied(),
-        }
-    }
-
-    /// What makes a process like ours stop, and end its drain. One that names no
-    /// signal is still ended by the one that ends any service.
-    fn ending(&self) -> i32 {
-        self.stop.first().copied().unwrap_or(libc::SIGTERM)
-    }
-}
 
 #[expect(clippy::disallowed_methods, reason = "the face that drives the state machine")]
 fn now() -> Instant {
@@ -188,15 +98,20 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
     course.counters.upgrade_started();
     course.observe(Stage::Begun);
     let mut successor = None;
-    report.outcome = start(course, environment).and_then(|started| {
+    // A panic of ours must not leave the accept gate shut, or a successor behind.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let started = start(course, environment)?;
         report.successor = Some(started.pid());
         report.started = Some(now() - asked);
         let leaving = Leaving::new(asked + course.ready_deadline, course.probation);
         let successor = successor.insert(started);
         Drive { course, leaving, asked, report: &mut report, status: None, settled: false }
             .finish(successor)
-    });
+    }));
+    report.outcome =
+        outcome.unwrap_or_else(|_| Err(io::Error::other("the upgrade panicked").into()));
     report.decided = now() - asked;
+    point!(OUTCOME_IS_CERTAIN);
     course.count(&report);
     match &report.outcome {
         Ok(()) => tracing::info!("{report}"),
@@ -216,10 +131,12 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
             course.registry.set_tenure(Tenure::Successor);
             course.registry.clear(emptied);
             course.watch.set(Phase::Draining);
+            point!(DRAIN_BEGINS);
         }
         (_, failed) => {
             // Killed and reaped, if that has not been done; and what that sets
             // free is held back again before a connection can take it.
+            point!(SERVICE_IS_TAKEN_BACK);
             let held = course.watch.hold();
             drop(failed);
             course.spares.refill();
@@ -247,6 +164,7 @@ fn start(
     course: &Course,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<Successor, UpgradeError> {
+    point!(UPGRADE_BEGINS?);
     fd::refuse_sigpipe()?;
     let environment = course.program.environment(environment);
     let state = course.state.as_ref().map(StateMaker::make).transpose();
@@ -288,84 +206,6 @@ fn start(
     }
 }
 
-impl Course {
-    /// One that cannot begin, for want of a thread to make it on. The hooks are
-    /// called here, on the thread that asks.
-    #[cfg(feature = "tokio_ecdysis")]
-    pub(crate) fn cannot_begin(&self, error: std::io::Error) -> UpgradeReport {
-        let report = UpgradeReport::not_started(self.generation, error.into());
-        tracing::error!("{report}");
-        self.counters.upgrade_started();
-        self.count(&report);
-        self.observe(Stage::Decided(&report));
-        report
-    }
-
-    /// An upgrade that does not even begin.
-    fn refuse(&self, kind: UpgradeErrorKind) -> UpgradeReport {
-        let report = UpgradeReport::not_started(self.generation, UpgradeError::new(kind));
-        self.observe(Stage::Decided(&report));
-        report
-    }
-
-    fn observe(&self, stage: Stage<'_>) {
-        for observer in &self.observers {
-            hook::call(|| observer(stage));
-        }
-    }
-
-    /// What could not be passed on in words is, as far as it goes, by the signal
-    /// that has asked us for it: the successor is the same service.
-    fn pass_on(&self, then: Option<Then>, successor: &Successor) {
-        let Some(then) = then else { return };
-        match self.signals.asking(then).map(|signal| successor.signal(signal)) {
-            Some(Ok(())) => return,
-            Some(Err(error)) => tracing::error!(%error, ?then, "cannot pass a request on"),
-            None => tracing::error!(?then, "a request is lost: no signal stands for it"),
-        }
-        if then == Then::Upgrade {
-            self.requests.lose();
-        }
-    }
-
-    fn count(&self, report: &UpgradeReport) {
-        match &report.outcome {
-            Ok(()) => self.counters.upgrade_completed(),
-            Err(error) if matches!(error.kind(), UpgradeErrorKind::RolledBack(_)) => {
-                self.counters.upgrade_rolled_back();
-            }
-            Err(_) => self.counters.upgrade_failed(),
-        }
-    }
-
-    /// Nothing has changed, as far as anybody can see.
-    fn serve_again(&self, report: &UpgradeReport) {
-        // What the successor has made of what we share with it.
-        self.registry.take_back();
-        // A failing system call of ours may have left the gate shut.
-        self.watch.advance(Phase::HandingOff, Phase::Serving);
-        // One that runs the published crate writes the file before it says ready.
-        let is_its = |file: &PidFile| {
-            report.handed_off.is_some() || report.successor.is_some_and(|pid| file.names(pid))
-        };
-        if let Some(pid_file) = self.pid_file.as_ref().filter(|file| is_its(file)) {
-            let written = pid_file.prepare(std::process::id()).and_then(|file| file.commit());
-            if let Err(error) = written {
-                tracing::error!(%error, "cannot write our pid to the PID file again");
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Course {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Course")
-            .field("generation", &self.generation)
-            .field("program", &self.program)
-            .finish_non_exhaustive()
-    }
-}
-
 struct Drive<'a> {
     course: &'a Course,
     leaving: Leaving,
@@ -385,7 +225,7 @@ impl Drive<'_> {
             if let Some(deadline) = self.leaving.deadline() {
                 let most = deadline.saturating_duration_since(now());
                 let most = if seen.is_empty() { most } else { Duration::ZERO };
-                seen.extend(successor.wait(most, requests.wake())?);
+                seen.extend(self.look(successor, most)?);
             }
             for seen in seen {
                 if let Some(verdict) = self.handle(seen, successor)? {
@@ -400,6 +240,21 @@ impl Drive<'_> {
                 return self.conclude(verdict, successor);
             }
         }
+    }
+
+    /// What is seen of the successor, within `most`. If we cannot look any more at one
+    /// that serves, its probation is over: it has connections, and ending it would
+    /// cost them.
+    fn look(&self, successor: &mut Successor, most: Duration) -> io::Result<Vec<Seen>> {
+        let wake = self.course.requests.wake();
+        if self.report.handed_off.is_none() {
+            point!(READINESS_IS_AWAITED?);
+            return successor.wait(most, wake);
+        }
+        Ok(probation(successor, most, wake).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot watch the successor, which serves; letting it go");
+            vec![Seen::Deadline]
+        }))
     }
 
     fn handle(
@@ -422,25 +277,36 @@ impl Drive<'_> {
     ) -> Result<Option<Verdict>, UpgradeError> {
         match action {
             Do::StopAccepting => {
+                point!(READINESS_IS_HEARD?);
                 self.course.watch.set(Phase::HandingOff);
                 self.report.handed_off = Some(now() - self.asked);
                 self.course.observe(Stage::HandedOff);
             }
             Do::AcceptAgain => {
+                point!(ACCEPTING_BEGINS_AGAIN);
                 self.course.registry.take_back();
                 self.course.watch.set(Phase::Serving);
             }
-            Do::Say(word) => {
-                if let Word::Settled(_) = word {
-                    self.settling(successor);
+            Do::Say(Word::Go) => {
+                point!(ACCEPTING_HAS_STOPPED?);
+                successor.say(Word::Go)?;
+                point!(GO_IS_SAID);
+            }
+            Do::Say(word @ Word::Settled(_)) => {
+                self.settling(successor);
+                if let Err(error) = say_settled(successor, word) {
+                    tracing::error!(%error, "cannot tell the successor, which serves, more");
                 }
-                successor.say(word)?;
+                point!(SETTLED_HAS_BEEN_SAID);
             }
             Do::Mark { place, wanted } => {
                 self.course.registry.mark(place, wanted);
                 self.course.watch.wake();
             }
-            Do::Kill => self.status = Some(successor.end()?),
+            Do::Kill => {
+                point!(SUCCESSOR_IS_ENDED?);
+                self.status = Some(successor.end()?);
+            }
             Do::Finish(verdict) => return Ok(Some(verdict)),
         }
         Ok(None)
@@ -475,6 +341,20 @@ impl Drive<'_> {
     }
 }
 
+fn probation(
+    successor: &mut Successor,
+    most: Duration,
+    wake: BorrowedFd<'_>,
+) -> io::Result<Vec<Seen>> {
+    point!(PROBATION_IS_WATCHED?);
+    successor.wait(most, wake)
+}
+
+fn say_settled(successor: &mut Successor, word: Word) -> io::Result<()> {
+    point!(SETTLED_IS_SAID?);
+    successor.say(word)
+}
+
 #[cfg(all(test, feature = "tokio_ecdysis"))]
 pub(crate) use tests::Says;
 
@@ -483,7 +363,7 @@ mod tests {
     use std::fs::File;
     use std::io::Read;
     use std::os::fd::AsFd;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::thread;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -494,7 +374,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::course::Observer;
     use crate::ecdysis::Ecdysis;
+    use crate::program::Program;
 
     const STOP: Seen = Seen::AskedStop { partial: false };
 
@@ -553,6 +435,51 @@ mod tests {
     fn only_the_first_process_of_a_container_is_warned() {
         assert!(first_process(1).unwrap().contains("outlives all generations"));
         assert_eq!(first_process(std::process::id()), None);
+    }
+
+    #[test]
+    fn what_is_too_large_for_exec_is_execs_own_error() {
+        let mut ecdysis = before("exit 1");
+        // The longest string that the kernel takes has a byte less (execve(2)).
+        ecdysis.program_mut().variable("BIG", "x".repeat(128 * 1024));
+        let error = ecdysis.upgrade().unwrap_err();
+        assert!(matches!(error.kind(), UpgradeErrorKind::Start { .. }), "{error}");
+        assert_eq!(error.io().unwrap().raw_os_error(), Some(libc::E2BIG));
+        assert_eq!(ecdysis.phase(), Phase::Serving);
+    }
+
+    /// Longer than a pipe holds, by far.
+    fn before_many_sockets(script: &str) -> Ecdysis {
+        let ecdysis = before(script);
+        let null = File::open("/dev/null").unwrap();
+        for number in 0..500 {
+            ecdysis.pass_fd(format!("{number:0400}"), &null).unwrap();
+        }
+        ecdysis
+    }
+
+    #[test]
+    fn a_manifest_that_nobody_reads_keeps_nobody() {
+        let mut ecdysis = before_many_sockets("exec sleep 1000");
+        ecdysis.set_ready_deadline(Duration::from_millis(100));
+        let error = ecdysis.upgrade().unwrap_err();
+        assert_eq!(error.kind(), &UpgradeErrorKind::Deadline(Duration::from_millis(100)));
+        assert_eq!(ecdysis.phase(), Phase::Serving);
+    }
+
+    #[test]
+    fn five_hundred_descriptors_cross_with_a_manifest_that_is_longer_than_a_pipe() {
+        // The pipes, the five hundred, and no other; and the manifest to its end.
+        let script = "[ -e /proc/self/fd/504 ] || exit 3
+                      [ ! -e /proc/self/fd/505 ] || exit 4
+                      [ $(head -c 200000 <&3 | wc -c) = 200000 ] || exit 5
+                      printf OK >&4; exec 3<&- 4>&-; exec sleep 1000";
+        let ecdysis = before_many_sockets(script);
+        let report = ecdysis.upgrade_reported();
+        report.outcome.unwrap();
+        let successor = Pid::from_raw(report.successor.unwrap().cast_signed());
+        kill(successor, Signal::SIGTERM).unwrap();
+        waitpid(successor, None).unwrap();
     }
 
     #[test]

@@ -226,6 +226,7 @@ impl TokioEcdysisBuilder {
     ) -> Result<(), crate::systemd::notify::SystemdNotifierError> {
         let notifier = crate::systemd::notify::SystemdNotifier::new()?;
         let company = Arc::clone(&self.inner.company);
+        company.tell(notifier.core());
         let observer = super::systemd::observer(notifier.core().clone(), company);
         self.inner.ecdysis.observers.push(observer);
         self.inner.ecdysis.kin = Kin::Sibling;

@@ -110,12 +110,23 @@ impl TokioEcdysis {
     /// Where systemd is told of what goes on, and this is a stop, it waits for the
     /// other generations that still drain, too: systemd takes the end of the main
     /// process for the end of the service, and kills them. They have no more time than
-    /// the connections of this process.
+    /// the connections of this process. And systemd is asked for that time
+    /// (`EXTEND_TIMEOUT_USEC`), so that `TimeoutStopSec=` does not end a drain before
+    /// its deadline.
     pub async fn drain(&self, options: &DrainOptions) -> Drained {
         #[cfg(feature = "systemd_notify")]
+        tokio::select! {
+            drained = self.drain_in_company(options) => drained,
+            never = self.company.ask_for_time(&self.ecdysis) => match never {},
+        }
+        #[cfg(not(feature = "systemd_notify"))]
+        drain(self.ecdysis.connections(), options).await
+    }
+
+    #[cfg(feature = "systemd_notify")]
+    async fn drain_in_company(&self, options: &DrainOptions) -> Drained {
         let began = tokio::time::Instant::now();
         let drained = drain(self.ecdysis.connections(), options).await;
-        #[cfg(feature = "systemd_notify")]
         tokio::select! {
             () = self.company.others_end(&self.ecdysis) => {}
             () = self.connections().hurried() => {}

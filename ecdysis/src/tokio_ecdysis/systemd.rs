@@ -1,27 +1,35 @@
 //! What systemd is told of the life of a process, and when. Nothing here fails, or
 //! blocks for long: a service does not end because nobody reads its messages.
 
+use std::convert::Infallible;
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Context;
+use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::ancestors;
+use crate::course::{Observer, Stage};
 use crate::ecdysis::Ecdysis;
 use crate::phase::Phase;
 use crate::sys::child::{self, Kin};
 use crate::systemd::notify::{
-    Fields, Notifier, SystemdNotifier, main_pid, monotonic, ready, ready_main, reloading, status,
-    stopping as stops, watchdog, watchdog_interval,
+    Fields, Notifier, SystemdNotifier, extend_timeout, main_pid, monotonic, ready, ready_main,
+    reloading, status, stopping as stops, watchdog, watchdog_interval,
 };
 #[cfg(feature = "systemd_sockets")]
 use crate::systemd::store::Store;
-use crate::upgrade::{Observer, Stage};
+
+/// For how much time systemd is asked at once. Each message must come before the time
+/// of the one before it is over, and the last one gives as much to a process that
+/// hangs at its end; it never takes from what the unit allows (sd_notify(3)).
+const TIME: Duration = Duration::from_secs(10);
 
 /// Tells it, or says in the log that it could not be told.
 fn tell(notifier: &Notifier, fields: &Fields) {
@@ -47,6 +55,8 @@ pub(super) struct Company {
     follower: Mutex<Option<OwnedFd>>,
     /// The predecessor stops with this process, and waits for it.
     follows: AtomicBool,
+    /// The way to systemd, if it is told what goes on.
+    notifier: OnceLock<Notifier>,
 }
 
 impl Company {
@@ -69,6 +79,28 @@ impl Company {
             if let Err(error) = child::end(pidfd).await {
                 tracing::warn!(%error, "cannot wait for the end of another generation");
             }
+        }
+    }
+
+    /// There is a systemd to be told.
+    pub(super) fn tell(&self, notifier: &Notifier) {
+        let _ = self.notifier.set(notifier.clone());
+    }
+
+    /// Asks systemd not to lose patience (`TimeoutStopSec=`), over and over for as
+    /// long as this is polled, if it is this process whose end it waits for: a drain
+    /// has a deadline of its own.
+    pub(super) async fn ask_for_time(&self, ecdysis: &Ecdysis) -> Infallible {
+        let stops = ecdysis.phase() == Phase::Stopping && !self.follows();
+        let leads = self.leads.load(Ordering::Relaxed);
+        let Some(notifier) = self.notifier.get().filter(|_| stops || leads) else {
+            return future::pending().await;
+        };
+        let mut interval = interval(TIME / 2);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            tell(notifier, &extend_timeout(TIME));
         }
     }
 
@@ -169,7 +201,7 @@ impl Feeder {
         let usec: Option<OsString> = env::var_os("WATCHDOG_USEC");
         // Half of it, as sd_watchdog_enabled(3) recommends.
         let span = watchdog_interval(usec.as_deref(), pid.as_deref(), &accepted)? / 2;
-        let mut interval = interval(span.max(std::time::Duration::from_millis(1)));
+        let mut interval = interval(span.max(Duration::from_millis(1)));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Some(Self { notifier: notifier.clone(), interval })
     }
@@ -240,7 +272,9 @@ pub(super) fn observer(notifier: Notifier, company: Arc<Company>) -> Observer {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
+
+    use tokio::time::timeout;
 
     use super::*;
     use crate::error::{UpgradeError, UpgradeErrorKind};
@@ -292,6 +326,44 @@ mod tests {
         assert!(taken_back.contains("READY=1") && taken_back.contains(&own), "{taken_back}");
         let [never_named] = &told(&[Stage::Decided(&failed)])[..] else { panic!("one message") };
         assert!(never_named.contains("READY=1") && !never_named.contains("MAINPID"));
+    }
+
+    /// A service whose drain took longer than `TimeoutStopSec=` was killed.
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_asks_for_more_time_before_what_it_asked_for_is_over() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let company = Company::default();
+        company.tell(&Notifier::connect(Some(path.as_os_str())).unwrap());
+        let ecdysis = Ecdysis::from_environment(|_| None).unwrap();
+        let asked = |within: Duration| {
+            let (company, ecdysis, manager) = (&company, &ecdysis, &manager);
+            async move {
+                timeout(within, company.ask_for_time(ecdysis)).await.unwrap_err();
+                let mut buffer = [0; 64];
+                std::iter::from_fn(|| {
+                    let count = manager.recv(&mut buffer).ok()?;
+                    assert_eq!(&buffer[..count], b"EXTEND_TIMEOUT_USEC=10000000");
+                    Some(())
+                })
+                .count()
+            }
+        };
+        // One that was succeeded has all the time it wants.
+        ecdysis.watch.set(Phase::Draining);
+        assert_eq!(asked(Duration::from_secs(60)).await, 0);
+        ecdysis.watch.set(Phase::Stopping);
+        assert_eq!(asked(Duration::from_millis(1)).await, 1, "at once");
+        let often = asked(Duration::from_secs(31)).await;
+        assert!((5..=10).contains(&often), "{often} times in half a minute, ten seconds each");
+        // Its predecessor is the one that systemd waits for, and the other way round.
+        company.follows.store(true, Ordering::Relaxed);
+        assert_eq!(asked(Duration::from_secs(60)).await, 0);
+        ecdysis.watch.set(Phase::Draining);
+        company.leads.store(true, Ordering::Relaxed);
+        assert_eq!(asked(Duration::from_millis(1)).await, 1);
     }
 
     /// It was lost when systemd was busy, and the service ended with the old process.

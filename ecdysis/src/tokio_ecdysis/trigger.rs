@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::control::{self, ControlSocket, Reply};
 use crate::control::{Answer, Command};
+use crate::course::Signals;
 use crate::registry::Registration;
 use crate::report::UpgradeReport;
-use crate::upgrade::Signals;
 
 /// How a process came to leave.
 #[derive(Debug)]

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use super::process::TokioEcdysis;
 use super::trigger::{Asked, Asker, ExitMode, ExitReason, Triggers, Wish};
 use crate::control::{Answer, DrainingProcess, Status};
+use crate::course::Course;
 use crate::drain::Connections;
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::phase::{Listening, Phase};
 use crate::protocol::{Seen, Then};
 use crate::report::UpgradeReport;
-use crate::upgrade::{self, Course};
+use crate::upgrade;
 
 /// How this process left, and why; or what kept it from ever leaving.
 pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;

@@ -27,3 +27,5 @@ mod control;
 mod program;
 #[cfg(feature = "systemd_notify")]
 mod systemd;
+#[cfg(all(feature = "failpoints", feature = "tokio_ecdysis"))]
+mod points;

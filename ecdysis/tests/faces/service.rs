@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "failpoints")]
+use std::process::ExitStatus;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -197,8 +199,14 @@ impl Service {
         }
     }
 
+    /// Waits for the end of the first generation.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn first_status(&mut self) -> ExitStatus {
+        self.first.wait().unwrap()
+    }
+
     /// What has been written so far.
-    #[cfg(feature = "systemd_notify")]
+    #[cfg(any(feature = "systemd_notify", feature = "failpoints"))]
     pub(crate) fn log_so_far(&self) -> Vec<String> {
         let log = &mut *self.log.borrow_mut();
         log.lines.extend(self.lines.try_iter());
@@ -246,11 +254,13 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 /// Stops a process, and waits until it has stopped.
 pub(crate) fn stop(pid: u32) {
     signal(pid, Signal::SIGSTOP);
-    let stopped = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    };
-    eventually("it stops", || stopped().then_some(()));
+    eventually("it stops", || has_stopped(pid).then_some(()));
+}
+
+/// Whether a process has stopped.
+pub(crate) fn has_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('T')
 }
 
 /// Looks until there is what is looked for, where no event tells of it.

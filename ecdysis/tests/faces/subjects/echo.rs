@@ -10,13 +10,14 @@ use std::sync::Arc;
 use ecdysis::tokio_ecdysis::{
     DrainOptions, SignalKind, StopOnShutdown, StoppableStream, TokioEcdysisBuilder,
 };
-use ecdysis::{Connections, UnixOptions};
+use ecdysis::{Connections, UnixOptions, UpgradeError};
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use super::span;
+use crate::service::PATIENCE;
 
 /// The life of one process.
 pub(super) async fn run(directory: &Path) -> io::Result<()> {
@@ -27,7 +28,10 @@ pub(super) async fn run(directory: &Path) -> io::Result<()> {
     let generation = builder.generation();
     let pid = std::process::id();
     builder.on_phase(move |phase| say(&format!("generation {generation} is {phase}")));
-    builder.on_upgrade(|report| say(&report.to_string()));
+    builder.on_upgrade(|report| {
+        say(&report.to_string());
+        say(&format!("outcome {:?}", report.outcome.as_ref().map_err(UpgradeError::kind)));
+    });
 
     let greeting = Arc::from(format!("generation {generation} pid {pid}\n").as_str());
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -56,6 +60,12 @@ fn configure(builder: &mut TokioEcdysisBuilder, directory: &Path) -> io::Result<
     builder.partial_stop_on_socket(directory.join("drain"))?;
     if let Some(probation) = span("PROBATION") {
         builder.set_probation(probation);
+    }
+    if of("STATE").is_some() {
+        builder.set_state(1, PATIENCE, || Ok(b"state".to_vec()));
+    }
+    if let Some(path) = of("PID_FILE") {
+        builder.set_pid_file(path);
     }
     if let Some(path) = of("PROGRAM") {
         // Its own default is what it was started as.
