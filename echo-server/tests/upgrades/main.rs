@@ -10,3 +10,5 @@ mod handoff;
 mod triggers;
 mod pid_file;
 mod control;
+mod circumstances;
+mod clients;

@@ -183,14 +183,7 @@ impl Server {
 
     /// The same; `None` if nobody serves any more.
     pub(crate) fn try_greet(&self) -> Option<Greeted> {
-        let stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        stream.read_line(&mut line).ok()?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let ["generation", generation, "pid", pid] = words[..] else { return None };
-        Some(Greeted { generation: generation.parse().ok()?, pid: pid.parse().ok()?, stream })
+        Greeted::by(TcpStream::connect(self.address).ok()?)
     }
 
     /// Upgrades `pid` and waits until the next generation greets.
@@ -222,6 +215,17 @@ impl Drop for Server {
 }
 
 impl Greeted {
+    /// Reads who greets; `None` if nobody does.
+    pub(crate) fn by(stream: TcpStream) -> Option<Self> {
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["generation", generation, "pid", pid] = words[..] else { return None };
+        Some(Self { generation: generation.parse().ok()?, pid: pid.parse().ok()?, stream })
+    }
+
     /// Whether the connection still echoes.
     pub(crate) fn echoes(&mut self, text: &str) -> bool {
         let mut back = vec![0; text.len()];
