@@ -5,62 +5,93 @@
 //! Compiled twice, against this project's `ecdysis` and against the published
 //! one: what differs between the two binaries is the library alone.
 
+mod ballast;
+mod echo;
+
 use std::env;
 use std::error::Error;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 use std::thread;
+use std::time::Duration;
 
 use ecdysis::tokio_ecdysis::{SignalKind, StopOnShutdown, TokioEcdysisBuilder};
 use futures::StreamExt;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio_util::task::TaskTracker;
+
+use crate::ballast::resident;
+use crate::echo::{echo, greeting};
 
 /// What is not an address is one of these:
 /// `gib=N`: the first generation holds so much memory; its successors do not.
 /// `abort-if=FILE`: a successor that finds this file ends before it is ready.
+/// `control=PATH`: upgrades also when somebody connects to this socket.
+/// `deadline-ms=N`: so long may a successor take, where the library can be told.
 /// `plain`: no library, only Tokio; to be told what a library costs.
 /// `until-eof`: ends, and its successors with it, when stdin does.
-const USAGE: &str = "usage: server ADDRESS [gib=N] [abort-if=FILE] [plain] [until-eof]";
+const USAGE: &str = "usage: server ADDRESS [gib=N] [abort-if=FILE] [control=PATH] \
+     [deadline-ms=N] [plain] [until-eof]";
 
-const BACKLOG: u32 = 1024;
+const BACKLOG: u32 = 4096;
 
-/// The server's memory is in pages of this size.
-const PAGE: usize = 4096;
+/// What it was told, but for the address.
+struct Options {
+    gib: usize,
+    abort_if: PathBuf,
+    control: Option<PathBuf>,
+    deadline: Duration,
+    plain: bool,
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     say("started", process::id())?;
     let mut address = None;
-    let (mut gib, mut abort_if, mut plain) = (0, PathBuf::new(), false);
+    let mut options = Options {
+        gib: 0,
+        abort_if: PathBuf::new(),
+        control: None,
+        deadline: Duration::from_secs(60),
+        plain: false,
+    };
     for argument in env::args().skip(1) {
         match argument.split_once('=') {
-            Some(("gib", number)) => gib = number.parse()?,
-            Some(("abort-if", file)) => abort_if = file.into(),
-            _ if argument == "plain" => plain = true,
+            Some(("gib", number)) => options.gib = number.parse()?,
+            Some(("abort-if", file)) => options.abort_if = file.into(),
+            Some(("control", path)) => options.control = Some(path.into()),
+            Some(("deadline-ms", number)) => {
+                options.deadline = Duration::from_millis(number.parse()?)
+            }
+            _ if argument == "plain" => options.plain = true,
             _ if argument == "until-eof" => end_with_stdin(),
             _ => address = Some(argument.parse()?),
         }
     }
     let address = address.ok_or(USAGE)?;
-    if plain { serve_plainly(address).await } else { serve(address, gib, &abort_if).await }
+    if options.plain { serve_plainly(address).await } else { serve(address, options).await }
 }
 
-async fn serve(address: SocketAddr, gib: usize, abort_if: &Path) -> Result<(), Box<dyn Error>> {
+async fn serve(address: SocketAddr, options: Options) -> Result<(), Box<dyn Error>> {
     let mut builder = TokioEcdysisBuilder::new(SignalKind::hangup())?;
     builder.stop_on_signal(SignalKind::terminate())?;
+    if let Some(path) = &options.control {
+        builder.upgrade_on_socket(path)?;
+    }
     #[cfg(feature = "reports")]
-    builder.on_upgrade(|report| {
-        let _ = say("spawned", report.started.unwrap_or_default().as_nanos());
-    });
-    if builder.is_child() && abort_if.exists() {
+    {
+        builder.on_upgrade(|report| {
+            let _ = say("spawned", report.started.unwrap_or_default().as_nanos());
+        });
+        builder.set_ready_deadline(options.deadline);
+    }
+    if builder.is_child() && options.abort_if.exists() {
         process::exit(1);
     }
-    let ballast = if builder.is_child() { Vec::new() } else { resident(gib << 30)? };
+    let ballast = if builder.is_child() { Vec::new() } else { resident(options.gib << 30)? };
     let mut stream =
         builder.build_listen_tcp(StopOnShutdown::Yes, address, |socket, address| {
             socket.set_reuse_address(true)?;
@@ -102,34 +133,6 @@ async fn serve_plainly(address: SocketAddr) -> Result<(), Box<dyn Error>> {
         }
     });
     Ok(accepting.await?)
-}
-
-async fn echo(mut socket: TcpStream, greeting: &'static str) -> io::Result<()> {
-    socket.write_all(greeting.as_bytes()).await?;
-    let (mut reader, mut writer) = socket.split();
-    tokio::io::copy(&mut reader, &mut writer).await?;
-    Ok(())
-}
-
-/// The published crate does not count generations: whoever starts us does.
-fn greeting() -> &'static str {
-    let generation = env::var("GENERATION").unwrap_or_else(|_| "0".to_owned());
-    format!("generation {generation} pid {}\n", process::id()).leak()
-}
-
-/// `bytes` of memory, every page of it in use, none of them huge: as much work
-/// for a fork as they can be.
-fn resident(bytes: usize) -> nix::Result<Vec<u8>> {
-    nix::sys::prctl::set_thp_disable(true)?;
-    let mut memory = vec![0; bytes];
-    // Half of it each: a fresh page costs the kernel more than us.
-    let (one, other) = memory.split_at_mut(bytes / 2);
-    let touch = |half: &mut [u8]| half.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
-    thread::scope(|scope| {
-        scope.spawn(|| touch(one));
-        touch(other);
-    });
-    Ok(memory)
 }
 
 /// One write: the successor has the same stdout.

@@ -11,6 +11,7 @@ chmod a+rx "$2"
 mkdir -p "$2/html"
 sed "s/LISTEN/$1/" "$here/nginx.conf" >"$2/nginx.conf"
 head -c 16384 /dev/zero | tr '\0' x >"$2/html/index.html"
+echo x >"$2/html/small"
 # By its whole path, for a binary upgrade starts what is named here.
 nginx=$(PATH=$PATH:/usr/sbin command -v nginx)
 exec "$nginx" -p "$2" -c nginx.conf -e error.log -g "daemon ${3-off};"

@@ -21,6 +21,9 @@ pub(crate) enum Fault {
     OwnQueue,
     /// The same, but the old generation empties its queue before it closes it.
     DrainedQueue,
+    /// Each generation has a TCP queue of its own, by SO_REUSEPORT. The old one is
+    /// killed as soon as the new one is ready.
+    KillOwnQueue,
     /// The old generation accepts nobody for a pause. Then the new one puts a unix
     /// socket of its own in the place of the old one, which is closed with its queue.
     LoseQueue,
@@ -53,6 +56,6 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether each generation has a TCP queue of its own.
     pub(crate) fn splits_the_queue(self) -> bool {
-        matches!(self, Self::OwnQueue | Self::DrainedQueue | Self::ServeOn)
+        matches!(self, Self::OwnQueue | Self::DrainedQueue | Self::KillOwnQueue | Self::ServeOn)
     }
 }

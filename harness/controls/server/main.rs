@@ -128,7 +128,7 @@ async fn succeed(arguments: &Arguments, clients: Clients) -> io::Result<(Clients
 async fn retire(arguments: &Arguments, clients: Clients, doors: Doors) -> io::Result<ExitCode> {
     clients.tell_succeeded();
     match arguments.fault {
-        Some(Fault::KillOld) => raise(Signal::SIGKILL)?,
+        Some(Fault::KillOld | Fault::KillOwnQueue) => raise(Signal::SIGKILL)?,
         Some(Fault::ServeOn) => return Err(clients.let_in(&doors).await),
         Some(Fault::OwnQueue) => sleep(arguments.pause()).await,
         Some(Fault::DrainedQueue) => doors.empty(&clients)?,
