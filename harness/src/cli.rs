@@ -1,6 +1,5 @@
 //! The command line as it was typed. Nothing is opened or run here.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -8,6 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
 use crate::units::{SeedChoice, Shard};
+
+mod attach;
+mod explore;
+
+pub use attach::Attach;
+pub use explore::{Explore, Replay, Shrink, Soak};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -70,6 +75,30 @@ pub enum Command {
     /// Run controls only: is the harness able to convict?
     #[command(after_help = EXIT_CODES)]
     Control(Control),
+    /// Draw schedules at random around a scenario's target, and run each
+    ///
+    /// Load, upgrades and faults are drawn from --seed: the same seed draws the same
+    /// schedules. A run that does not pass leaves its plan, for replay and shrink.
+    #[command(after_help = EXIT_CODES)]
+    Explore(Explore),
+    /// Let one server live on under random schedules, and see whether anything grows
+    ///
+    /// Each schedule is a run that is judged by itself, with all ledgers. Between two
+    /// the server passes on to a fresh process without a client, and what that holds
+    /// must be what the first such held.
+    #[command(after_help = EXIT_CODES)]
+    Soak(Soak),
+    /// Run the plan of an earlier run again, and say how often it fails
+    ///
+    /// Nothing but its plan.json is needed. The server is the one of this checkout.
+    #[command(after_help = explore::REPLAY_CODES)]
+    Replay(Replay),
+    /// Make the plan of a run that failed as small as it can be
+    ///
+    /// Faults, populations, upgrades, load and time are left out as long as it fails
+    /// in the same way. What is left is a scenario file.
+    #[command(after_help = EXIT_CODES)]
+    Shrink(Shrink),
     /// Judge a stored run again, without running anything
     ///
     /// The same recording gives the same verdict and the same reports, byte for byte.
@@ -246,8 +275,8 @@ fn scale(text: &str) -> Result<f64, String> {
 /// `harness run`
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Run {
-    /// The scenario files, for example scenarios/smoke.toml; several are run one
-    /// after another
+    /// The scenario files, for example scenarios/smoke.toml, or the plan.json of an
+    /// earlier run; several are run one after another
     #[arg(value_name = "SCENARIO", required = true)]
     pub scenarios: Vec<PathBuf>,
 
@@ -398,56 +427,6 @@ pub struct Analyze {
     /// Leave the reports here, and not beside the recording
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-
-    /// How to say it
-    #[command(flatten)]
-    pub format: Formats,
-}
-
-/// `harness attach`
-#[derive(Clone, Debug, PartialEq, Args)]
-pub struct Attach {
-    /// The scenario file; what it says of how the server is started is passed over
-    #[arg(value_name = "SCENARIO")]
-    pub scenario: PathBuf,
-
-    /// Where the server listens; takes the place of the scenario's target.attach
-    #[arg(long, value_name = "ADDR")]
-    pub connect: Option<SocketAddr>,
-
-    /// Its main process, whose children are observed with it
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
-    pub pid: Option<u32>,
-
-    /// The file in which its main process leaves its pid, and a successor its own
-    #[arg(long, value_name = "FILE", conflicts_with = "pid")]
-    pub pid_file: Option<PathBuf>,
-
-    /// What asks it to upgrade, for /bin/sh; {pid} is its main process
-    #[arg(long, value_name = "COMMAND")]
-    pub upgrade_cmd: Option<String>,
-
-    /// What is different from the file
-    #[command(flatten)]
-    pub changes: Changes,
-
-    /// Leave result.json, the report, the latencies and the whole recording in
-    /// this directory
-    #[arg(long, value_name = "DIR", env = "HARNESS_OUT")]
-    pub out: Option<PathBuf>,
-
-    /// Leave out the recording: the run cannot be judged again
-    #[arg(long, requires = "out")]
-    pub no_recording: bool,
-
-    /// Run nothing, and end with 4, unless this machine has these; `harness doctor`
-    /// says what they are
-    #[arg(long, value_name = "CAP,…", value_delimiter = ',', env = "HARNESS_REQUIRE")]
-    pub require: Vec<Capability>,
-
-    /// Annotate what failed, and add the report to the summary of the GitHub job
-    #[arg(long, env = "HARNESS_GITHUB", value_parser = FalseyValueParser::new())]
-    pub github: bool,
 
     /// How to say it
     #[command(flatten)]

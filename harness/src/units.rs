@@ -60,21 +60,42 @@ impl UnitError {
 /// When it is not of [`SPAN_FORM`], or longer than a thousand hours.
 pub fn span(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split_number(text);
-    let seconds = match unit {
-        "ns" => 1e-9,
-        "us" | "µs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
+    let nanos: u64 = match unit {
+        "ns" => 1,
+        "us" | "µs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
         "" => return Err(UnitError::new(text, "has no unit", SPAN_FORM)),
         _ => return Err(UnitError::new(text, "is not a span", SPAN_FORM)),
     };
-    let amount: f64 =
-        number.parse().map_err(|_| UnitError::new(text, "is not a span", SPAN_FORM))?;
-    match Duration::try_from_secs_f64(amount * seconds) {
-        Ok(span) if span <= MAX_SPAN => Ok(span),
-        _ => Err(UnitError::new(text, "is longer than 1000h", SPAN_FORM)),
+    // Exactly, where that is possible: what was written by a machine comes back
+    // to the last nanosecond.
+    let span = match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(nanos).map(Duration::from_nanos),
+        Err(_) => {
+            let amount: f64 =
+                number.parse().map_err(|_| UnitError::new(text, "is not a span", SPAN_FORM))?;
+            let unit = Duration::from_nanos(nanos).as_secs_f64();
+            Duration::try_from_secs_f64(amount * unit).ok()
+        }
+    };
+    span.filter(|span| *span <= MAX_SPAN)
+        .ok_or_else(|| UnitError::new(text, "is longer than 1000h", SPAN_FORM))
+}
+
+/// A span as [`span`] reads it back, in the largest unit of which it is a whole
+/// number.
+#[must_use]
+pub fn span_text(span: Duration) -> String {
+    let nanos = span.as_nanos();
+    let units = [("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)];
+    let whole = |(_, unit): &&(&str, u128)| nanos > 0 && nanos.is_multiple_of(*unit);
+    match units.iter().find(whole) {
+        Some((name, unit)) => format!("{}{name}", nanos / unit),
+        None if nanos == 0 => "0s".to_owned(),
+        None => format!("{nanos}ns"),
     }
 }
 
@@ -348,6 +369,21 @@ mod tests {
             let error = span(text).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{text}`")), "{error}");
             assert!(error.contains("\"250ms\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_span_comes_back_as_it_was_printed() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (250_000_000, "250ms"),
+            (90_000_000_000, "90s"),
+            (120_000_000_000, "2m"),
+            (3_599_999_999_999_999, "3599999999999999ns"),
+        ] {
+            assert_eq!(span_text(Duration::from_nanos(nanos)), text);
+            assert_eq!(span(text), Ok(Duration::from_nanos(nanos)));
         }
     }
 

@@ -58,6 +58,29 @@ fn refused(old: &str, new: &str, parts: &[&str]) {
 }
 
 #[test]
+fn every_scenario_is_the_same_when_it_is_written_by_the_harness() {
+    let mut seen = 0;
+    for dir in ["", "controls", "nginx", "wire", "regressions", "faults"] {
+        let Ok(entries) = fs::read_dir(repository().join(dir)) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let (plan, _) = Plan::load(&path, None).unwrap_or_else(|e| panic!("{e}"));
+                let written = plan.to_toml();
+                let mut read = Plan::parse(&written, &path).unwrap_or_else(|e| panic!("{e}"));
+                for (gate, first) in read.gates.iter_mut().zip(&plan.gates) {
+                    gate.line = first.line;
+                }
+                assert_eq!(read, plan, "{}\n{written}", path.display());
+                assert_eq!(read.to_toml(), written);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 8, "{seen} scenarios");
+}
+
+#[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
     for dir in ["", "controls", "nginx", "wire"].map(|dir| repository().join(dir)) {

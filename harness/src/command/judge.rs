@@ -45,7 +45,7 @@ pub(super) fn judge(
 }
 
 /// Each part is judged by its own share of the plan.
-fn verdict(run: &Run) -> Verdict {
+pub(super) fn verdict(run: &Run) -> Verdict {
     let parts: Vec<Part<'_>> = run
         .parts
         .iter()

@@ -13,8 +13,15 @@ mod child;
 mod flags;
 mod series;
 mod junit;
+mod place;
 mod suite;
+mod trials;
+mod explore;
+mod replay;
+mod shrink;
 mod judge;
+mod soaked;
+mod soak;
 mod doctor;
 mod run;
 mod attach;
@@ -37,6 +44,10 @@ pub fn execute(command: &Command) -> Exit {
         Command::Attach(attach) => attach::attach(attach),
         Command::Suite(suite) => suite::suite(suite),
         Command::Control(control) => suite::control(control),
+        Command::Explore(explore) => explore::explore(explore),
+        Command::Soak(soak) => soak::soak(soak),
+        Command::Replay(replay) => replay::replay(replay),
+        Command::Shrink(shrink) => shrink::shrink(shrink),
         Command::Analyze(analyze) => analyze::analyze(analyze),
         Command::Merge(merge) => merge::merge(merge),
         Command::Compare(compare) => compare::compare(compare),

@@ -21,6 +21,14 @@ pub(super) struct RunResult {
     pub(super) harm: BTreeMap<String, HarmResult>,
     pub(super) upgrade_totals: UpgradeTotals,
     pub(super) populations: Vec<PopulationResult>,
+    #[serde(default)]
+    first_harm: Option<HarmedResult>,
+}
+
+/// An operation that came to harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+struct HarmedResult {
+    upgrade: Option<u64>,
 }
 
 /// One population of clients.
@@ -89,6 +97,11 @@ impl RunResult {
     pub(super) fn is_observers_fault(&self) -> bool {
         let observer = |gate: &&GateResult| gate.id.starts_with("observer.");
         self.gates.iter().filter(observer).any(|gate| gate.status == "inconclusive")
+    }
+
+    /// The upgrade that was under way when the first harm was done.
+    pub(super) fn first_upgrade(&self) -> Option<u64> {
+        self.first_harm.and_then(|harm| harm.upgrade)
     }
 
     /// The kinds of harm that were found, and how often.

@@ -189,7 +189,8 @@ fn said(power: Power) -> String {
     )
 }
 
-fn tail(log: &Path) -> String {
+/// The end of what a run has said.
+pub(super) fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();

@@ -6,12 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tempfile::TempDir;
 
 use super::child::Children;
 use super::flags;
 use super::github;
 use super::junit;
+use super::place::Place;
 use super::report;
 use super::series::{Case, Done, totals};
 use super::terminal::{complain, say};
@@ -20,6 +20,10 @@ use crate::cli::{Control, Format, Runs, Suite};
 use crate::exit::Exit;
 
 const CONTROLS: &str = "controls";
+
+/// Beside the scenarios: each was the smallest plan that showed a bug, and passes
+/// since it is mended.
+const REGRESSIONS: &str = "regressions";
 
 /// What a program reads of a suite.
 #[derive(Debug, Serialize)]
@@ -33,7 +37,8 @@ struct Summary<'a> {
 }
 
 pub(super) fn suite(suite: &Suite) -> Result<Exit, Trouble> {
-    let scenarios = files(&suite.dir)?;
+    let mut scenarios = files(&suite.dir)?;
+    scenarios.extend(files_below(&suite.dir, REGRESSIONS)?);
     let controls = controls_in(&suite.dir)?;
     if scenarios.is_empty() && controls.is_empty() {
         let dir = suite.dir.display();
@@ -76,7 +81,12 @@ pub(super) fn control(control: &Control) -> Result<Exit, Trouble> {
 
 /// The controls that belong to a directory of scenarios.
 pub(super) fn controls_in(dir: &Path) -> Result<Vec<PathBuf>, Trouble> {
-    let dir = dir.join(CONTROLS);
+    files_below(dir, CONTROLS)
+}
+
+/// Nothing, where there is no such directory.
+fn files_below(dir: &Path, name: &str) -> Result<Vec<PathBuf>, Trouble> {
+    let dir = dir.join(name);
     if dir.is_dir() { files(&dir) } else { Ok(Vec::new()) }
 }
 
@@ -170,37 +180,4 @@ fn all_rounds(
         }
     }
     Ok(done)
-}
-
-/// Where the runs leave their files.
-#[derive(Debug)]
-enum Place {
-    Named(PathBuf),
-    /// Gone in the end, if nobody has to look into it.
-    Passing(TempDir),
-}
-
-impl Place {
-    fn open(out: Option<&Path>) -> Result<Self, Trouble> {
-        let Some(out) = out else { return Ok(Self::Passing(TempDir::new()?)) };
-        fs::create_dir_all(out).map_err(|error| {
-            Trouble::Usage(format!("cannot write to {}: {error}", out.display()))
-        })?;
-        Ok(Self::Named(out.to_owned()))
-    }
-
-    fn dir(&self) -> &Path {
-        match self {
-            Self::Named(dir) => dir,
-            Self::Passing(dir) => dir.path(),
-        }
-    }
-
-    /// Where they stay, if nobody knows yet.
-    fn keep(self) -> Option<PathBuf> {
-        match self {
-            Self::Named(_) => None,
-            Self::Passing(dir) => Some(dir.keep()),
-        }
-    }
 }

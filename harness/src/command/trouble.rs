@@ -31,6 +31,14 @@ pub(super) enum Trouble {
     /// There is not enough for a verdict.
     #[error("{0}")]
     Unproved(String),
+    /// A run of several ended without a verdict, and so would the others.
+    #[error("a run ended with exit code {}, and so would the others:\n{log}", exit.code())]
+    Ended {
+        /// How.
+        exit: Exit,
+        /// What it said.
+        log: String,
+    },
     /// Our own output cannot be written.
     #[error("cannot write the report: {0}")]
     Output(#[from] io::Error),
@@ -44,6 +52,7 @@ impl Trouble {
             Self::Scenario(_) | Self::Store(_) | Self::Merge(_) | Self::Usage(_) => Exit::Usage,
             Self::Environment(_) => Exit::Environment,
             Self::Unproved(_) => Exit::Inconclusive,
+            Self::Ended { exit, .. } => *exit,
         }
     }
 }

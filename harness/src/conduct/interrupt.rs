@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Listens for the two signals. By handlers, and not by blocking them: what is
 /// blocked here would be blocked in the server under test as well.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Interrupts {
     came: Arc<OnceLock<&'static str>>,
 }

@@ -14,8 +14,13 @@ mod outcome;
 mod sabotage;
 mod storm;
 mod start;
+mod generations;
+mod relief;
 mod run;
+mod tenure;
 
 pub use error::ConductError;
 pub use prepare::{Prepared, prepare};
+pub use relief::Relief;
 pub use run::conduct;
+pub use tenure::Tenure;

@@ -17,7 +17,7 @@ use super::error::ConductError;
 use super::stage::here;
 
 /// How many lines of the subject's log an error shows.
-const LOG_LINES: usize = 20;
+pub(super) const LOG_LINES: usize = 20;
 
 /// Where the subject listens, or is to: a port that nobody has now. In a network of
 /// our own nobody can take it.

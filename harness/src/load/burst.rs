@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::ledger::Ledger;
 use super::pacer::{Due, End, wait};
-use super::schedule;
+use crate::chance;
 use crate::clock::{Clock, Stamp};
 use crate::scenario::plan::Load;
 
@@ -42,7 +42,7 @@ impl Bursts {
     /// Hands over operations of `load` at their moment, unless the load ends before.
     pub(super) fn announce(&self, load: &Load, volley: Volley) -> io::Result<()> {
         let Volley { population, moment, count, number } = volley;
-        let mut chance = schedule::rng(self.seed, &load.name, &format!("burst {number}"));
+        let mut chance = chance::stream(self.seed, &load.name, &format!("burst {number}"));
         let (least, most) = load.payload;
         let payloads: Vec<usize> =
             (0..count).map(|_| chance.random_range(least..=most.max(least))).collect();

@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until};
 use super::classify::{Ending, Progress};
 use super::client::{Client, Context, Population, Verdict};
 use super::pacer::Due;
-use super::schedule;
+use crate::chance;
 use crate::clock::Stamp;
 use crate::event::{Fate, Harm, OpKind, Operation};
 
@@ -99,7 +99,7 @@ enum Event {
 
 /// The source of chance that [`Habit::renewing`] draws from.
 pub(super) fn chance(context: &Context, population: &Population) -> StdRng {
-    schedule::rng(context.seed, &population.load.name, "lifetime")
+    chance::stream(context.seed, &population.load.name, "lifetime")
 }
 
 impl Slot {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
+use crate::chance;
 use crate::scenario::plan::{Arrivals, Load, LoadKind};
 
 /// One operation that a schedule wants.
@@ -75,7 +76,7 @@ impl Schedule {
     /// What `load` wants in a run with this seed.
     pub(super) fn new(seed: u64, load: &Load) -> Self {
         Self {
-            rng: rng(seed, &load.name, "schedule"),
+            rng: chance::stream(seed, &load.name, "schedule"),
             arrivals: load.arrivals,
             rates: Rates::new(load),
             payload: load.payload,
@@ -113,25 +114,6 @@ impl Iterator for Schedule {
         let half_close = self.half_close > 0.0 && self.rng.random_bool(self.half_close);
         Some(Wanted { offset: self.offset, payload, half_close })
     }
-}
-
-/// The source of chance of one use by one population. It depends on the
-/// population's name and not on its place in the plan, so that another
-/// population can be added without shifting what this one does.
-pub(super) fn rng(seed: u64, population: &str, purpose: &str) -> StdRng {
-    let mut bytes = [0; 32];
-    let words = [seed, fnv(population), fnv(purpose)];
-    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-        place.copy_from_slice(&word.to_le_bytes());
-    }
-    StdRng::from_seed(bytes)
-}
-
-/// FNV-1a: a hash that stays the same over versions of the standard library.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 /// A rate of zero wants its next operation never.

@@ -71,6 +71,17 @@ pub(super) struct Scenario {
     pub(super) gates: Gates,
     /// Default: it must pass.
     pub(super) expect: Option<Expect>,
+    /// Default: the target is always started the same way.
+    #[serde(default)]
+    pub(super) explore: Explore,
+}
+
+/// What `harness explore` may vary.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Explore {
+    /// What may stand behind an argument of the target's command.
+    pub(super) arguments: BTreeMap<Spanned<String>, Spanned<Vec<String>>>,
 }
 
 /// What is demanded of each metric.

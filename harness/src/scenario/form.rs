@@ -33,6 +33,17 @@ pub(super) trait Form: Sized {
     }
 }
 
+/// A value that is one of a few words, to be read and to be written.
+pub(super) trait Word: Copy + PartialEq + 'static {
+    /// Every value, by its word.
+    const WORDS: &'static [(&'static str, Self)];
+
+    fn word(self) -> &'static str {
+        let known = Self::WORDS.iter().find(|(_, value)| *value == self);
+        known.map_or("", |(word, _)| *word)
+    }
+}
+
 #[derive(Debug)]
 struct FormVisitor<T>(PhantomData<T>);
 
@@ -157,19 +168,20 @@ impl Form for Signal {
     const FORM: &'static str = "the name of a signal, like \"SIGHUP\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(
-            text,
-            &[
-                ("SIGHUP", Self::SigHup),
-                ("SIGINT", Self::SigInt),
-                ("SIGQUIT", Self::SigQuit),
-                ("SIGTERM", Self::SigTerm),
-                ("SIGUSR1", Self::SigUsr1),
-                ("SIGUSR2", Self::SigUsr2),
-                ("SIGWINCH", Self::SigWinch),
-            ],
-        )
+        one_of(text, Self::WORDS)
     }
+}
+
+impl Word for Signal {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("SIGHUP", Self::SigHup),
+        ("SIGINT", Self::SigInt),
+        ("SIGQUIT", Self::SigQuit),
+        ("SIGTERM", Self::SigTerm),
+        ("SIGUSR1", Self::SigUsr1),
+        ("SIGUSR2", Self::SigUsr2),
+        ("SIGWINCH", Self::SigWinch),
+    ];
 }
 
 impl Form for Addressee {
@@ -177,16 +189,26 @@ impl Form for Addressee {
         "\"serving\" (the process that answers now) or \"main\" (the one first started)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("serving", Self::Serving), ("main", Self::Main)])
+        one_of(text, Self::WORDS)
     }
+}
+
+impl Word for Addressee {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("serving", Self::Serving), ("main", Self::Main)];
 }
 
 impl Form for Namespace {
     const FORM: &'static str = "\"private\" (a network of the run's own) or \"host\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("private", Self::Private), ("host", Self::Host)])
+        one_of(text, Self::WORDS)
     }
+}
+
+impl Word for Namespace {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("private", Self::Private), ("host", Self::Host)];
 }
 
 /// What the clients of a load do.
@@ -238,8 +260,13 @@ impl Form for Arrivals {
     const FORM: &'static str = "\"poisson\" (at random) or \"uniform\" (at equal distances)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("poisson", Self::Poisson), ("uniform", Self::Uniform)])
+        one_of(text, Self::WORDS)
     }
+}
+
+impl Word for Arrivals {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("poisson", Self::Poisson), ("uniform", Self::Uniform)];
 }
 
 impl Form for Anchor {
@@ -276,8 +303,13 @@ impl Form for Upshot {
     const FORM: &'static str = "what becomes of the upgrade: \"fails\" or \"completes\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("fails", Self::Fails), ("completes", Self::Completes)])
+        one_of(text, Self::WORDS)
     }
+}
+
+impl Word for Upshot {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("fails", Self::Fails), ("completes", Self::Completes)];
 }
 
 impl Form for Spared {
@@ -285,8 +317,13 @@ impl Form for Spared {
          process that dies)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        one_of(text, &[("none", Self::All), ("owned", Self::ButItsOwn)])
+        one_of(text, Self::WORDS)
     }
+}
+
+impl Word for Spared {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::All), ("owned", Self::ButItsOwn)];
 }
 
 impl Form for Ending {

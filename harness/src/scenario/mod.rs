@@ -8,6 +8,7 @@ pub mod gate;
 pub mod expect;
 pub mod fault;
 pub mod plan;
+pub mod vary;
 mod change;
 mod error;
 mod lint;
@@ -23,6 +24,7 @@ mod mischief;
 mod check;
 mod share;
 mod attachment;
+mod write;
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +66,16 @@ impl Plan {
         seed: Option<SeedChoice>,
         changes: &[Change],
     ) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        planned(path, seed, changes, None)
+        loaded(path, seed, changes, None)
+    }
+
+    /// Reads the text of a scenario as if it stood in the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::load`], but for a file that cannot be read.
+    pub fn parse(source: &str, path: &Path) -> Result<Self, ScenarioError> {
+        planned(source, path, None, None).map_err(|mistake| mistake.in_file(path, source))
     }
 
     /// The same, for a server that runs already, which the scenario need not name.
@@ -78,11 +89,11 @@ impl Plan {
         changes: &[Change],
         attachment: &Attachment,
     ) -> Result<(Self, Vec<Lint>), ScenarioError> {
-        planned(path, seed, changes, Some(attachment))
+        loaded(path, seed, changes, Some(attachment))
     }
 }
 
-fn planned(
+fn loaded(
     path: &Path,
     seed: Option<SeedChoice>,
     changes: &[Change],
@@ -90,20 +101,25 @@ fn planned(
 ) -> Result<(Plan, Vec<Lint>), ScenarioError> {
     let source = change::apply(&read(path)?, changes)
         .map_err(|change::Nowhere { flag, message }| ScenarioError::Change { flag, message })?;
-    let plan = file::parse(&source)
-        .and_then(|(mut scenario, written)| {
-            if let Some(attachment) = attachment {
-                attachment.apply(&mut scenario)?;
-            }
-            let seed = drawn(seed.unwrap_or(written))?;
-            check::plan(scenario, path, seed, &source)
-        })
-        .map_err(|mistake| {
-            let outside = |mistake: error::Mistake| mistake.in_file(path, &source);
-            mistake.in_change(&source, changes).unwrap_or_else(outside)
-        })?;
+    let plan = planned(&source, path, seed, attachment).map_err(|mistake| {
+        let outside = |mistake: error::Mistake| mistake.in_file(path, &source);
+        mistake.in_change(&source, changes).unwrap_or_else(outside)
+    })?;
     let lints = lint::lints(&plan);
     Ok((plan, lints))
+}
+
+fn planned(
+    source: &str,
+    path: &Path,
+    seed: Option<SeedChoice>,
+    attachment: Option<&Attachment>,
+) -> Result<Plan, error::Mistake> {
+    let (mut scenario, written) = file::parse(source)?;
+    if let Some(attachment) = attachment {
+        attachment.apply(&mut scenario)?;
+    }
+    check::plan(scenario, path, drawn(seed.unwrap_or(written))?, source)
 }
 
 impl Expect {

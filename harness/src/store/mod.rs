@@ -13,4 +13,4 @@ mod merge;
 
 pub use error::StoreError;
 pub use merge::MergeError;
-pub use run::{Part, Run};
+pub use run::{Part, Run, read_plan, write_plan};

@@ -1,6 +1,6 @@
 //! A run, stored and read again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -57,8 +57,7 @@ impl Run {
     ///
     /// When a file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), StoreError> {
-        let plan = PlanFile { schema: PLAN_SCHEMA.to_owned(), plan: &self.plan };
-        file::write_plain(&dir.join(PLAN), &plan)?;
+        write_plan(&self.plan, dir)?;
         let recording = RecordingFile {
             schema: RECORDING_SCHEMA.to_owned(),
             plan_sha256: digest(&self.plan),
@@ -90,12 +89,35 @@ impl Run {
             return Err(StoreError::Foreign { path, wanted, why });
         }
         let path = dir.join(PLAN);
-        let plan: PlanFile<Plan> = file::read_plain(&path, PLAN_SCHEMA, "a plan of the harness")?;
-        if digest(&plan.plan) != recording.plan_sha256 {
+        let plan = read_plan(&path)?;
+        if digest(&plan) != recording.plan_sha256 {
             return Err(StoreError::OtherPlan { path });
         }
-        Ok(Self { plan: plan.plan, parts: recording.parts })
+        Ok(Self { plan, parts: recording.parts })
     }
+}
+
+/// Writes a plan into `dir`, which is there, and says where. It is all that is needed
+/// to make the same run again.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub fn write_plan(plan: &Plan, dir: &Path) -> Result<PathBuf, StoreError> {
+    let path = dir.join(PLAN);
+    file::write_plain(&path, &PlanFile { schema: PLAN_SCHEMA.to_owned(), plan })?;
+    Ok(path)
+}
+
+/// Reads a plan that was written: its file, or the directory of a run that has it.
+///
+/// # Errors
+///
+/// When it is not there, or is something else.
+pub fn read_plan(path: &Path) -> Result<Plan, StoreError> {
+    let path = if path.is_dir() { path.join(PLAN) } else { path.to_owned() };
+    let file: PlanFile<Plan> = file::read_plain(&path, PLAN_SCHEMA, "a plan of the harness")?;
+    Ok(file.plan)
 }
 
 /// What tells one plan from another.

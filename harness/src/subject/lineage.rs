@@ -166,6 +166,16 @@ impl Subject {
         self.find_main();
     }
 
+    /// Forgets the processes that are gone, so that one that lives on for long does
+    /// not carry them all along.
+    pub fn forget_gone(&mut self) {
+        // What comes of it later is known by the group that the first has founded.
+        if let Some(first) = self.processes.first().filter(|_| self.claimed.is_empty()) {
+            self.claimed.insert(first.pid);
+        }
+        self.processes.retain(|process| process.is_alive() || !process.is_settled());
+    }
+
     /// Takes every orphan of this process group, but for its leader, for one of the
     /// subject: what a command has started and not waited for.
     pub fn claim(&mut self, group: u32) {

@@ -1,11 +1,9 @@
 //! What so few, or none, of so many is worth.
 
 use super::check::{Bounds, Seen};
+use crate::binomial;
 
 const CONFIDENCE: f64 = 0.95;
-
-/// Halvings of an interval: beyond these a double does not tell its ends apart.
-const STEPS: usize = 60;
 
 /// With 95 % confidence, no larger shares of upgrades and of connections come to
 /// harm than these.
@@ -19,46 +17,9 @@ pub(super) fn bounds(upgrades: Seen, connections: Seen) -> Bounds {
     }
 }
 
-/// The largest probability at which seeing as few is still as likely as 5 %
-/// (the upper limit of Clopper and Pearson). Of none of `n` it is the solution
-/// of (1 − p)^n = 0.05.
+/// The upper limit of Clopper and Pearson, which is on one side only.
 fn upper(seen: Seen) -> f64 {
-    let (harmed, of) = (lossy(seen.harmed), lossy(seen.of));
-    if seen.harmed >= seen.of {
-        return 1.0;
-    }
-    if seen.harmed == 0 {
-        return 1.0 - (1.0 - CONFIDENCE).powf(1.0 / of);
-    }
-    let (mut low, mut high) = (harmed / of, 1.0);
-    for _ in 0..STEPS {
-        let middle = (low + high) / 2.0;
-        if at_most(seen.harmed, of, middle) > 1.0 - CONFIDENCE {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    high
-}
-
-/// The probability of `most` or fewer of `of`, each with this probability. In
-/// logarithms, because the terms are smaller than a double can be.
-fn at_most(most: u64, of: f64, each: f64) -> f64 {
-    let odds = each.ln() - (-each).ln_1p();
-    let mut term = of * (-each).ln_1p();
-    let mut sum = term.exp();
-    for count in 1..=most {
-        let count = lossy(count);
-        term += ((of - count + 1.0) / count).ln() + odds;
-        sum += term.exp();
-    }
-    sum
-}
-
-/// More than four thousand million of anything is as good as that many.
-fn lossy(number: u64) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+    binomial::upper(seen.harmed, seen.of, 1.0 - CONFIDENCE)
 }
 
 #[cfg(test)]
