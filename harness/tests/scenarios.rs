@@ -60,7 +60,9 @@ fn refused(old: &str, new: &str, parts: &[&str]) {
 #[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
-    for dir in ["", "controls", "nginx", "wire"].map(|dir| repository().join(dir)) {
+    for dir in ["", "controls", "faults", "faults/controls", "nginx", "wire"]
+        .map(|dir| repository().join(dir))
+    {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {

@@ -38,6 +38,10 @@ pub fn conduct(
     let watch =
         Watch::start(clock, address).map_err(ConductError::system("read the kernel's counters"))?;
     let started_unix = Clock::unix_seconds();
+    let disguise = prepared
+        .binaries
+        .disguise(&plan.target.command, directory.path())
+        .map_err(ConductError::system("lay the path of the server's program"))?;
     let subject = subject(plan, directory.path(), address, &prepared.binaries, clock)?;
 
     let sightings = Sightings::default();
@@ -57,6 +61,7 @@ pub fn conduct(
         address,
         directory: directory.path(),
         binaries: prepared.binaries,
+        disguise,
         interrupted: None,
         progress: Progress::default(),
         tell,
