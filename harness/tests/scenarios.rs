@@ -188,7 +188,7 @@ fn a_fault_says_which_upgrades_it_hits_and_what_is_expected() {
     let told = Some("signal 9".to_owned());
     assert_eq!(expected.expect, Expected { upgrade, clients, told });
     for (lines, parts) in [
-        ("id = \"C99\"", ["s.toml:16:6:", "accepted: `kill-before-ready`, `C04`"]),
+        ("id = \"C99\"", ["s.toml:16:6:", "accepted: `C01`, `C02`"]),
         ("every = 1", ["s.toml:15:1:", "id = \"C04\""]),
         ("id = \"C04\"\nkind = \"kill-before-ready\"", ["s.toml:16:6:", "one of them"]),
         ("id = \"C04\"\nevery = 0", ["s.toml:17:9:", "every third"]),
