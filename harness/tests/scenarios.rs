@@ -83,7 +83,9 @@ fn every_scenario_is_the_same_when_it_is_written_by_the_harness() {
 #[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
-    for dir in ["", "controls", "nginx", "wire"].map(|dir| repository().join(dir)) {
+    for dir in ["", "controls", "faults", "faults/controls", "nginx", "wire"]
+        .map(|dir| repository().join(dir))
+    {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
@@ -209,7 +211,7 @@ fn a_fault_says_which_upgrades_it_hits_and_what_is_expected() {
     let told = Some("signal 9".to_owned());
     assert_eq!(expected.expect, Expected { upgrade, clients, told });
     for (lines, parts) in [
-        ("id = \"C99\"", ["s.toml:16:6:", "accepted: `kill-before-ready`, `C04`"]),
+        ("id = \"C99\"", ["s.toml:16:6:", "accepted: `C01`, `C02`"]),
         ("every = 1", ["s.toml:15:1:", "id = \"C04\""]),
         ("id = \"C04\"\nkind = \"kill-before-ready\"", ["s.toml:16:6:", "one of them"]),
         ("id = \"C04\"\nevery = 0", ["s.toml:17:9:", "every third"]),

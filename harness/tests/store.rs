@@ -20,10 +20,11 @@ use harness::event::{
     Timeline, Upgrade, Upshot, VERSION,
 };
 use harness::scenario::Plan;
+use harness::scenario::catalogue::ENTRIES;
 use harness::scenario::gate::{Gate, Window};
 use harness::scenario::plan::{
-    Addressee, Arrivals, Attach, Burst, By, Coverage, Delivered, Endpoint, Fault, FaultKind, Http,
-    Load, LoadKind, Namespace, Network, ObserverLimits, Offset, Pace, Phases, Ramp, Signal, Speak,
+    Addressee, Arrivals, Attach, Burst, By, Coverage, Delivered, Endpoint, Fault, Http, Load,
+    LoadKind, Namespace, Network, ObserverLimits, Offset, Pace, Phases, Ramp, Signal, Speak,
     Target, Trigger, Upgrades, When,
 };
 use harness::store::{Part, Run};
@@ -186,7 +187,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         // A share with many digits comes back as it was.
         (1_u32..).prop_map(|share| When::Chance(1.0 / f64::from(share))),
     ];
-    let kind = proptest::sample::select(FaultKind::ALL.to_vec());
+    let kind = proptest::sample::select(ENTRIES).prop_map(|entry| entry.kind);
     let upgrade = proptest::sample::select(vec![Upshot::Fails, Upshot::Completes]);
     let clients = proptest::sample::select(vec![Spared::All, Spared::ButItsOwn]);
     (".*", kind, when, upgrade, clients, proptest::option::of(".*")).prop_map(

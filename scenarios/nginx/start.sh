@@ -2,8 +2,9 @@
 # Starts nginx at ADDR with everything it writes below DIR, in the foreground unless
 # it is told otherwise.
 #
-# Usage: start.sh ADDR DIR [on|off]
-#   on  go into the background
+# Usage: start.sh ADDR DIR [on|off [NGINX]]
+#   on     go into the background
+#   NGINX  the path of the program; by default it is looked for
 set -eu
 here=$(dirname "$0")
 # Workers are another user, and have to get at the page.
@@ -13,5 +14,5 @@ sed "s/LISTEN/$1/" "$here/nginx.conf" >"$2/nginx.conf"
 head -c 16384 /dev/zero | tr '\0' x >"$2/html/index.html"
 echo x >"$2/html/small"
 # By its whole path, for a binary upgrade starts what is named here.
-nginx=$(PATH=$PATH:/usr/sbin command -v nginx)
+nginx=${4-$(PATH=$PATH:/usr/sbin command -v nginx)}
 exec "$nginx" -p "$2" -c nginx.conf -e error.log -g "daemon ${3-off};"

@@ -3,6 +3,12 @@
 
 mod device;
 mod kill;
+mod ready;
+mod shim;
+mod obstacle;
 
 pub use device::{Attempt, Device, Hit, Scene};
 pub use kill::KillBeforeReady;
+pub use obstacle::InTheWay;
+pub use ready::AfterReady;
+pub use shim::Shim;

@@ -2,9 +2,10 @@
 
 use super::terminal::say;
 use super::trouble::Trouble;
-use crate::event::Harm;
+use crate::event::{Harm, Spared, Upshot};
 use crate::exit::Exit;
 use crate::report;
+use crate::scenario::catalogue::{ENTRIES, Entry};
 
 /// Every check, as reports name it, and what it asks. An id that ends in a star
 /// stands for a family.
@@ -124,7 +125,7 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
 pub(super) fn explain(id: &str) -> Result<Exit, Trouble> {
     let text = said(id).ok_or_else(|| {
         Trouble::Usage(format!(
-            "there is no `{id}`{}; `harness list harms` and `harness list gates` name them all",
+            "there is no `{id}`{}; `harness list harms`, `list gates` and `list faults` name them all",
             nearest(id).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
         ))
     })?;
@@ -136,6 +137,11 @@ fn said(id: &str) -> Option<String> {
     if let Some(harm) = Harm::from_id(id.strip_prefix("harm.").unwrap_or(id)) {
         return Some(report::explain(harm));
     }
+    let entries: Vec<&Entry> =
+        ENTRIES.iter().filter(|entry| entry.id == id || entry.name == id).collect();
+    if !entries.is_empty() {
+        return Some(entries.into_iter().map(fault).collect());
+    }
     let law = format!("law.{id}");
     let family = |known: &str| known.strip_suffix('*').is_some_and(|head| id.starts_with(head));
     let one = CHECKS.iter().find(|(known, _)| *known == id || *known == law);
@@ -143,10 +149,30 @@ fn said(id: &str) -> Option<String> {
     Some(format!("{id}\n  It holds if {asks}.\n"))
 }
 
+/// What a fault does, and what the right answer to it is.
+fn fault(entry: &Entry) -> String {
+    let upgrade = match entry.upgrade {
+        Upshot::Fails => "The upgrade fails, and the old generation serves on",
+        Upshot::Completes => "The upgrade completes all the same",
+    };
+    let clients = match entry.clients {
+        Spared::All => "nobody is harmed",
+        Spared::ButItsOwn => "only connections may be harmed that the dead process had accepted",
+    };
+    format!(
+        "{} {}\n  In the upgrade that it hits, {} {}.\n  {upgrade}; {clients}.\n",
+        entry.id,
+        entry.name,
+        entry.whom(),
+        entry.says
+    )
+}
+
 /// The id that was nearly typed.
 fn nearest(id: &str) -> Option<&'static str> {
     let harms = Harm::ALL.into_iter().map(Harm::id);
-    let all = harms.chain(CHECKS.iter().map(|(known, _)| *known));
+    let faults = ENTRIES.iter().map(|entry| entry.name);
+    let all = harms.chain(faults).chain(CHECKS.iter().map(|(known, _)| *known));
     let near = |known: &&str| {
         let ahead = known.chars().zip(id.chars()).take_while(|(a, b)| a == b).count();
         ahead * 2 > id.len().max(known.len())
@@ -167,6 +193,8 @@ mod tests {
             ("law.L4", "accept queue"),
             ("L4", "accept queue"),
             ("coverage.upgrades", "enough upgrades"),
+            ("C06", "SIGTERM blocked"),
+            ("hang-on", "serves on"),
         ] {
             assert!(said(id).unwrap().contains(part), "{id}");
         }

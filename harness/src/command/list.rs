@@ -10,8 +10,8 @@ use crate::cli::Listing;
 use crate::event::Harm;
 use crate::exit::Exit;
 use crate::scenario::METRICS;
+use crate::scenario::catalogue::{ENTRIES, Entry};
 use crate::scenario::expect::Expect;
-use crate::scenario::plan::FaultKind;
 
 pub(super) fn list(what: Listing, dir: &Path) -> Result<Exit, Trouble> {
     say(&match what {
@@ -31,7 +31,10 @@ fn gates() -> String {
 }
 
 fn faults() -> String {
-    FaultKind::ALL.map(|kind| format!("{:<4} {}\n", kind.id(), kind.name())).concat()
+    let line = |entry: &Entry| {
+        format!("{:<4} {:<22} {} {}\n", entry.id, entry.name, entry.whom(), entry.says)
+    };
+    ENTRIES.iter().map(line).collect()
 }
 
 fn controls(dir: &Path) -> Result<String, Trouble> {

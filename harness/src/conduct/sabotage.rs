@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use crate::chaos::{Attempt, Device, Hit, KillBeforeReady, Scene};
+use crate::chaos::{AfterReady, Attempt, Device, Hit, InTheWay, KillBeforeReady, Scene, Shim};
 use crate::clock::{Stamp, nanos};
 use crate::event::{FaultRecord, Outcome, Upgrade, Upshot};
 use crate::scenario::Plan;
 use crate::scenario::fault::drawn;
-use crate::scenario::plan::{Fault, FaultKind};
+use crate::scenario::plan::{Addressee, Fault, FaultKind};
+use crate::subject::{Disguise, Process};
 
 use super::stage::Stage;
 use super::trigger::Trigger;
@@ -74,8 +75,13 @@ impl Sabotage {
         let fault = &plan.faults[index];
         let delay = self.usual_initialisation().mul_f64(drawn(plan.seed, index, number));
         let old = stage.serving()?;
-        let mut aimed =
-            Aimed { index, device: device(fault, delay), delay, unprepared: None, attempt: None };
+        let mut aimed = Aimed {
+            index,
+            device: device(fault, delay, stage.disguise.as_ref())?,
+            delay,
+            unprepared: None,
+            attempt: None,
+        };
         let give_up = stage.clock.now().after(plan.target.ready_timeout);
         let mut over = || false;
         aimed.unprepared = aimed.device.prepare(&mut scene(stage, old, give_up, &mut over)).err();
@@ -175,11 +181,18 @@ impl Aimed {
     }
 }
 
-/// What does each kind of fault.
-fn device(fault: &Fault, delay: Duration) -> Box<dyn Device> {
-    match fault.kind {
+/// What does each kind of fault. `None`: the server's program is at no path that
+/// could lead elsewhere.
+fn device(fault: &Fault, delay: Duration, disguise: Option<&Disguise>) -> Option<Box<dyn Device>> {
+    Some(match fault.kind {
         FaultKind::KillBeforeReady => Box::new(KillBeforeReady { delay }),
-    }
+        FaultKind::AfterReady { blow, span } => Box::new(AfterReady { blow, span }),
+        FaultKind::Shim { misdeed, after } => {
+            let dies = fault.expect.upgrade == Upshot::Fails;
+            Box::new(Shim::new(disguise?.clone(), misdeed, after, dies))
+        }
+        FaultKind::Path(obstacle) => Box::new(InTheWay::new(disguise?.clone(), obstacle)),
+    })
 }
 
 fn scene<'a>(
@@ -196,9 +209,16 @@ fn scene<'a>(
 fn old_answered(stage: &mut Stage<'_>, upgrade: &Upgrade, hit: &Hit) -> Option<Stamp> {
     let completed = upgrade.outcome == Outcome::Completed;
     let since = if completed { hit.injected } else { hit.injected.max(upgrade.decided) };
-    let old = upgrade.old_pid;
-    let answered =
-        |stage: &Stage<'_>| stage.sightings.newest_by(old).filter(|newest| *newest > since);
+    let to_main = stage.plan.target.trigger.to == Addressee::Main;
+    let answered = |stage: &Stage<'_>| {
+        // A supervisor answers nobody itself; those that it had before are its own.
+        let is_old = |process: &&Process| {
+            process.pid == upgrade.old_pid || to_main && process.seen < upgrade.triggered
+        };
+        let old = stage.subject.processes().iter().filter(is_old);
+        let newest = old.filter_map(|process| stage.sightings.newest_by(process.pid)).max();
+        newest.filter(|newest| *newest > since)
+    };
     if !completed {
         let until = since.after(AFTERMATH);
         stage.wait(until, |stage| answered(stage).is_some());

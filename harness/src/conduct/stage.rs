@@ -12,7 +12,7 @@ use crate::load::Running;
 use crate::observe::Watch;
 use crate::scenario::Plan;
 use crate::scenario::plan::{Addressee, By};
-use crate::subject::{Binaries, Places, Subject, native, resolve};
+use crate::subject::{Binaries, Disguise, Places, Subject, native, resolve};
 
 use super::interrupt::Interrupts;
 use super::trigger::Trigger;
@@ -39,6 +39,8 @@ pub(super) struct Stage<'a> {
     /// The run's private directory.
     pub(super) directory: &'a Path,
     pub(super) binaries: Binaries,
+    /// The path of the server's program, if it can lead elsewhere.
+    pub(super) disguise: Option<Disguise>,
     /// The signal that ended the run early.
     pub(super) interrupted: Option<String>,
     pub(super) progress: Progress,

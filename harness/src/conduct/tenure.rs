@@ -21,7 +21,7 @@ use crate::event::{Observer, Progress, Recording, Scope, Sightings, Timeline, VE
 use crate::load::{self, Gathered};
 use crate::observe::Watch;
 use crate::scenario::Plan;
-use crate::subject::{Binaries, Subject, native};
+use crate::subject::{Binaries, Disguise, Subject, native};
 
 /// A server that is there for one run, or for several, one after another.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub struct Tenure {
     address: SocketAddr,
     subject: Subject,
     binaries: Binaries,
+    disguise: Option<Disguise>,
     interrupts: Interrupts,
     scope: Scope,
     /// Below the subject, which uses it until it is dropped.
@@ -47,8 +48,11 @@ impl Tenure {
         let address = address(plan).map_err(ConductError::system("find a free port"))?;
         let clock = Clock::start();
         let Prepared { binaries, scope, interrupts } = prepared;
+        let disguise = binaries
+            .disguise(&plan.target.command, directory.path())
+            .map_err(ConductError::system("lay the path of the server's program"))?;
         let subject = subject(plan, directory.path(), address, &binaries, clock)?;
-        Ok(Self { clock, address, subject, binaries, interrupts, scope, directory })
+        Ok(Self { clock, address, subject, binaries, disguise, interrupts, scope, directory })
     }
 
     /// Conducts a run of this server, and ends it.
@@ -101,7 +105,8 @@ impl Tenure {
         plan: &Plan,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(Self, Played), ConductError> {
-        let Self { clock, address, subject, binaries, interrupts, scope, directory } = self;
+        let Self { clock, address, subject, binaries, disguise, interrupts, scope, directory } =
+            self;
         let watch = Watch::start(clock, address)
             .map_err(ConductError::system("read the kernel's counters"))?;
         let started_unix = Clock::unix_seconds();
@@ -122,6 +127,7 @@ impl Tenure {
             address,
             directory: directory.path(),
             binaries,
+            disguise,
             interrupted: None,
             progress: Progress::default(),
             tell,
@@ -130,12 +136,22 @@ impl Tenure {
         let mut timeline = Timeline { load_began: now, ..Timeline::default() };
         let storm = play(&mut stage, &mut timeline);
         let serving = stage.serving();
-        let Stage { subject, sightings, load, watch, interrupts, binaries, interrupted, .. } =
-            stage;
+        let Stage {
+            subject,
+            sightings,
+            load,
+            watch,
+            interrupts,
+            binaries,
+            disguise,
+            interrupted,
+            ..
+        } = stage;
         let gathered = if interrupted.is_some() { load.abort() } else { load.finish() };
         timeline.load_ended = gathered.load_ended;
         let interrupted = interrupted.or_else(|| interrupts.came());
-        let tenure = Self { clock, address, subject, binaries, interrupts, scope, directory };
+        let tenure =
+            Self { clock, address, subject, binaries, disguise, interrupts, scope, directory };
         let played = Played {
             watch,
             sightings,

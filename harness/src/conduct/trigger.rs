@@ -139,7 +139,11 @@ fn ask(path: &Path, line: &str, at_most: Duration) -> Result<(), String> {
     })?;
     let json: Option<Value> = serde_json::from_str(&answer).ok();
     match json.as_ref().and_then(|json| json.get("ok")) {
-        Some(Value::Bool(false)) => Err(format!("answered {}", answer.trim())),
+        Some(Value::Bool(false)) => {
+            // Its own words, if it has any.
+            let words = json.as_ref().and_then(|json| json.get("error")?.as_str());
+            Err(format!("answered {}", words.unwrap_or_else(|| answer.trim())))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -10,9 +10,10 @@ use rand::seq::IndexedRandom;
 use super::sound::sound;
 use crate::chance;
 use crate::event::Anchor;
+use crate::scenario::catalogue::{ENTRIES, Entry};
 use crate::scenario::plan::{
-    Arrivals, Burst, Endpoint, Fault, FaultKind, Load, LoadKind, Offset, Pace, Phases, Plan, Ramp,
-    Speak, Upgrades, When,
+    Arrivals, Burst, Endpoint, Fault, Load, LoadKind, Offset, Pace, Phases, Plan, Ramp, Speak,
+    Upgrades, When,
 };
 use crate::scenario::vary::Vary;
 
@@ -288,16 +289,24 @@ fn faults(base: &Plan, chance: &mut StdRng) -> Vec<Fault> {
     if base.target.attach.is_some() || chance.random_bool(0.5) {
         return Vec::new();
     }
+    let possible = possible_faults(base);
     let mut faults = Vec::new();
     for _ in 0..chance.random_range(1..=2) {
         let hit: Vec<u64> = (1..=LATEST_FAULT).filter(|_| chance.random_bool(0.25)).collect();
-        let kind = FaultKind::ALL.choose(chance).copied();
-        if let Some(kind) = kind.filter(|_| !hit.is_empty()) {
-            let (id, when) = (kind.id().to_owned(), When::Upgrades(hit));
-            faults.push(Fault { id, kind, when, expect: kind.usual() });
+        let entry = possible.choose(chance).copied();
+        if let Some(entry) = entry.filter(|_| !hit.is_empty()) {
+            let (id, when) = (entry.id.to_owned(), When::Upgrades(hit));
+            faults.push(Fault { id, kind: entry.kind, when, expect: entry.usual() });
         }
     }
     faults
+}
+
+/// What can be done to this server many times in a few seconds.
+fn possible_faults(base: &Plan) -> Vec<&'static Entry> {
+    let replaceable = base.target.command.iter().any(|argument| argument.contains("{shim:"));
+    let possible = |entry: &&Entry| entry.is_prompt() && (replaceable || !entry.kind.needs_path());
+    ENTRIES.iter().filter(possible).collect()
 }
 
 #[cfg(test)]

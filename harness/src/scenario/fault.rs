@@ -1,9 +1,11 @@
 //! The faults of a plan: what each does, which upgrades it hits, and what is to
 //! come of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Expected, Spared, Upshot};
+use crate::event::Expected;
 
 /// A fault, which upgrades it hits, and what is expected of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,41 +26,110 @@ pub struct Fault {
 pub enum FaultKind {
     /// SIGKILL of the successor at a random moment between its exec and its readiness.
     KillBeforeReady,
+    /// The successor is hit when it has answered its first client.
+    AfterReady {
+        /// By what.
+        blow: Blow,
+        /// How long it stands still, if it does.
+        span: Duration,
+    },
+    /// Another program takes the successor's place, and misbehaves.
+    Shim {
+        /// How.
+        misdeed: Misdeed,
+        /// It does so this long after its start.
+        after: Duration,
+    },
+    /// What is at the path of the server's program cannot be executed, or is new.
+    Path(Obstacle),
+}
+
+/// What befalls a successor that has just begun to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blow {
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP, and SIGCONT later.
+    Freeze,
+}
+
+/// Kinds that are a word each, here and for whoever carries them out.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($kind:ident = $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "the catalogue says what each does")]
+        pub enum $name { $($kind,)+ }
+
+        impl $name {
+            /// The word for it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $word,)+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// What the program does that takes a successor's place.
+    Misdeed {
+        Die = "die",
+        Abort = "abort",
+        Crash = "crash",
+        ReadAndDie = "read-and-die",
+        BindAndDie = "bind-and-die",
+        AcceptAndDie = "accept-and-die",
+        Exit = "exit",
+        Fail = "fail",
+        Hang = "hang",
+        HangOn = "hang-on",
+        Freeze = "freeze",
+        Babble = "babble",
+        Mumble = "mumble",
+        Flood = "flood",
+        ClosePipes = "close-pipes",
+        LeaveChild = "leave-child",
+        Daemonise = "daemonise",
+        ShutListeners = "shut-listeners",
+        Slow = "slow",
+        LittleMemory = "little-memory",
+        FewFiles = "few-files",
+        Chain = "chain",
+        IgnoreHangup = "ignore-hangup",
+        BlockSignals = "block-signals",
+        DropPrivileges = "drop-privileges",
+        MakeBlocking = "make-blocking",
+        MakeBlockingAndDie = "make-blocking-and-die",
+    }
+}
+
+words! {
+    /// What is at the path of the server's program in its place.
+    Obstacle {
+        Missing = "missing",
+        NotExecutable = "not-executable",
+        Directory = "directory",
+        OtherMachine = "other-machine",
+        Truncated = "truncated",
+        Empty = "empty",
+        WrittenTo = "written-to",
+        Loop = "link-loop",
+        NoInterpreter = "no-interpreter",
+        Replaced = "replaced",
+    }
 }
 
 impl FaultKind {
-    /// Every kind, as it is when a scenario does not say more.
-    pub const ALL: [Self; 1] = [Self::KillBeforeReady];
-
-    /// The kind that a scenario calls by this name, or by the catalogue's id.
+    /// Whether it needs the path that the server is started by.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == word || kind.id() == word)
-    }
-
-    /// What scenarios call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn needs_path(self) -> bool {
         match self {
-            Self::KillBeforeReady => "kill-before-ready",
+            Self::Shim { .. } | Self::Path(_) => true,
+            Self::KillBeforeReady | Self::AfterReady { .. } => false,
         }
-    }
-
-    /// The catalogue's id.
-    #[must_use]
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::KillBeforeReady => "C04",
-        }
-    }
-
-    /// The right answer, when a scenario does not say another.
-    #[must_use]
-    pub fn usual(self) -> Expected {
-        let (upgrade, clients) = match self {
-            Self::KillBeforeReady => (Upshot::Fails, Spared::All),
-        };
-        Expected { upgrade, clients, told: None }
     }
 }
 
@@ -118,14 +189,5 @@ mod tests {
         // Six standard deviations around the mean.
         assert!((168..=332).contains(&hit(&chance, 5, 0).len()));
         assert!(hit(&When::Chance(0.0), 5, 0).is_empty());
-    }
-
-    #[test]
-    fn kinds_have_a_name_and_an_id() {
-        for kind in FaultKind::ALL {
-            assert_eq!(FaultKind::from_word(kind.name()), Some(kind));
-            assert_eq!(FaultKind::from_word(kind.id()), Some(kind));
-        }
-        assert_eq!(FaultKind::from_word("C99"), None);
     }
 }

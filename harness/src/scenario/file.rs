@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::catalogue::Entry;
 use super::error::Mistake;
 use super::expect::Ending;
-use super::form::{BytesPerSecond, Kind, Rate, Tongue, Written};
+use super::form::{BytesPerSecond, Kind, Numbers, Rate, Tongue, Written};
 use super::gate::Window;
-use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, Namespace, Offset, Signal};
 use crate::event::{Anchor, Harm, Spared, Upshot};
 use crate::units::SeedChoice;
 
@@ -303,12 +304,14 @@ impl Default for Upgrades {
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     /// Either this, or `kind`.
-    pub(super) id: Option<Spanned<Written<FaultKind>>>,
-    pub(super) kind: Option<Spanned<Written<FaultKind>>>,
+    pub(super) id: Option<Spanned<Written<&'static Entry>>>,
+    pub(super) kind: Option<Spanned<Written<&'static Entry>>>,
     /// One of these three at the most. Default: every upgrade.
     pub(super) every: Option<Spanned<u64>>,
-    pub(super) upgrades: Option<Spanned<Vec<u64>>>,
+    pub(super) upgrades: Option<Spanned<Numbers>>,
     pub(super) chance: Option<Spanned<f64>>,
+    /// How long it waits or lasts. Default: as the catalogue has it.
+    pub(super) span: Option<Spanned<Written<Duration>>>,
     /// Default: what the catalogue says.
     #[serde(default)]
     pub(super) expect: Answered,

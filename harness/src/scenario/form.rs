@@ -6,13 +6,14 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::de::{Error, Visitor};
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::catalogue::{ENTRIES, Entry};
 use super::error::suggestion;
 use super::expect::Ending;
 use super::gate::Window;
-use super::plan::{Addressee, Arrivals, Delivered, Endpoint, FaultKind, Namespace, Offset, Signal};
+use super::plan::{Addressee, Arrivals, Delivered, Endpoint, Namespace, Offset, Signal};
 use super::text;
 use crate::event::{Anchor, Harm, Spared, Upshot};
 use crate::units::{self, SeedChoice};
@@ -287,17 +288,64 @@ impl Form for Offset {
     }
 }
 
-impl Form for FaultKind {
+impl Form for &'static Entry {
     const FORM: &'static str = "a fault, like \"kill-before-ready\" or its id \"C04\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        Self::from_word(text).ok_or_else(|| {
-            let words = Self::ALL.iter().flat_map(|kind| [kind.name(), kind.id()]);
-            let accepted: Vec<&str> = words.collect();
+        Entry::find(text).ok_or_else(|| {
+            let words = ENTRIES.iter().flat_map(|entry| [entry.name, entry.id]);
+            let mut accepted: Vec<&str> = words.collect();
+            accepted.sort_unstable();
+            accepted.dedup();
             format!("`{text}` is not {}{}", Self::FORM, suggestion(text, &accepted))
         })
     }
 }
+
+/// Numbers of upgrades: a list, or the first and the last like "2..200".
+#[derive(Clone, Debug)]
+pub(super) struct Numbers(pub(super) Vec<u64>);
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumbersVisitor)
+    }
+}
+
+#[derive(Debug)]
+struct NumbersVisitor;
+
+impl<'de> Visitor<'de> for NumbersVisitor {
+    type Value = Numbers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers of upgrades, like [2, 5], or the first and the last like \"2..200\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Numbers, E> {
+        let ends = text.split_once("..").and_then(|(first, last)| {
+            Some((first.parse().ok()?, last.parse().ok()?)).filter(|(first, last)| first <= last)
+        });
+        let (first, last): (u64, u64) = ends.ok_or_else(|| {
+            E::custom(format!("`{text}` is no range of upgrades; write it like \"2..200\""))
+        })?;
+        if last - first >= MOST_NUMBERS {
+            return Err(E::custom(format!("`{text}` has more than {MOST_NUMBERS} numbers")));
+        }
+        Ok(Numbers((first..=last).collect()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Numbers, A::Error> {
+        let mut numbers = Vec::new();
+        while let Some(number) = list.next_element()? {
+            numbers.push(number);
+        }
+        Ok(Numbers(numbers))
+    }
+}
+
+/// A range that is longer is a slip of the pen.
+const MOST_NUMBERS: u64 = 1_000_000;
 
 impl Form for Upshot {
     const FORM: &'static str = "what becomes of the upgrade: \"fails\" or \"completes\"";

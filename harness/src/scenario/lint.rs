@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::gate::{Gate, Metric, Window};
-use super::plan::{Endpoint, LoadKind, Namespace, Plan};
+use super::plan::{Endpoint, LoadKind, Namespace, Plan, When};
 
 /// A lost SYN is sent again after 1 s, then after 2, 3, 4 … or after 3 and 7 s, as
 /// the kernel's version has it. A shorter timeout turns what would have been seen
@@ -141,6 +141,11 @@ pub(super) fn lints(plan: &Plan) -> Vec<Lint> {
 fn too_weak(plan: &Plan) -> Option<Lint> {
     let churn = plan.loads.iter().filter(|load| load.kind == LoadKind::Churn);
     let rate: f64 = churn.map(|load| load.rate).sum();
+    // Where certain upgrades are to go wrong, that they do is what is to be seen.
+    let picked = plan.faults.iter().any(|fault| matches!(fault.when, When::Upgrades(_)));
+    if picked {
+        return None;
+    }
     let upgrades = plan.upgrades.map(|_| plan.coverage.upgrades)?;
     let harms = rate * LOST_BY_REUSEPORT * lossy(upgrades);
     (rate > 0.0 && harms < 1.0).then_some(Lint::TooWeak { rate, upgrades, harms })

@@ -7,6 +7,7 @@
 pub mod gate;
 pub mod expect;
 pub mod fault;
+pub mod catalogue;
 pub mod plan;
 pub mod vary;
 mod change;

@@ -19,15 +19,15 @@ fn known_placeholders(argument: &str, pid: bool) -> Result<(), String> {
         let found = &rest[open..end];
         let known = matches!(found, "{addr}" | "{dir}" | "{here}")
             || pid && found == "{pid}"
-            || found
-                .strip_prefix("{bin:")
-                .and_then(|tail| tail.strip_suffix('}'))
-                .is_some_and(is_name);
+            || ["{bin:", "{shim:"].iter().any(|head| {
+                let name = found.strip_prefix(head).and_then(|tail| tail.strip_suffix('}'));
+                name.is_some_and(is_name)
+            });
         if !known {
             let and_pid = if pid { ", {pid} (the process to be upgraded)" } else { "" };
             return Err(format!(
                 "`{found}` in `{argument}` is no placeholder; write {{bin:NAME}} (a program), \
-                 {{addr}} (address and port of the load), {{dir}} (the run's private directory)\
+                 {{shim:NAME}} (the same, where faults can take its place), {{addr}} (address and port of the load), {{dir}} (the run's private directory)\
                  {and_pid} or {{here}} (the scenario's directory)"
             ));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml_edit::{Array, InlineTable, Value};
 
+use super::catalogue::Entry;
 use super::file::SCHEMA;
 use super::form::Word;
 use super::gate::Gate;
@@ -269,7 +270,15 @@ fn upgrades(page: &mut Page, upgrades: Upgrades) {
 
 fn fault(page: &mut Page, fault: &Fault) {
     page.section("[[fault]]");
-    page.text("kind", fault.kind.name());
+    match Entry::of(fault) {
+        Some((entry, span)) => {
+            page.text("kind", entry.name);
+            if let Some(span) = span {
+                page.span("span", span);
+            }
+        }
+        None => page.text("id", &fault.id),
+    }
     match &fault.when {
         When::Every(every) => page.value("every", every),
         When::Upgrades(numbers) => page.value("upgrades", format_args!("{numbers:?}")),

@@ -6,8 +6,10 @@
 
 mod lineage;
 mod process;
+mod disguise;
 mod program;
 
+pub use disguise::Disguise;
 pub use lineage::{Subject, read_pid};
 pub use process::{Process, native};
 pub use program::{Binaries, BuildError, Places, resolve};

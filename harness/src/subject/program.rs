@@ -13,6 +13,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::disguise::{self, Disguise, SHIM};
+
 /// Why a binary is not to be had.
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -70,12 +72,31 @@ impl Binaries {
     /// A build failed, or a binary is nowhere.
     pub fn build(command: &[String]) -> Result<Self, BuildError> {
         let mut paths = BTreeMap::new();
-        for name in command.iter().flat_map(|text| binary_names(text)) {
+        let named = |text| binary_names(text).chain(shim_names(text).flat_map(|name| [name, SHIM]));
+        for name in command.iter().flat_map(|text| named(text)) {
             if !paths.contains_key(name) {
                 paths.insert(name.to_owned(), locate(name)?);
             }
         }
         Ok(Self { paths })
+    }
+
+    /// Lays the paths of the programs in `directory` that `command` names by
+    /// `{shim:NAME}`. There is one at the most, the server's.
+    ///
+    /// # Errors
+    ///
+    /// The files cannot be made.
+    pub fn disguise(&self, command: &[String], directory: &Path) -> io::Result<Option<Disguise>> {
+        let Some(name) = command.iter().find_map(|text| shim_names(text).next()) else {
+            return Ok(None);
+        };
+        let place = |name: &str| {
+            let missing =
+                || io::Error::new(io::ErrorKind::NotFound, format!("no {name} was built"));
+            self.paths.get(name).ok_or_else(missing)
+        };
+        Disguise::lay(directory, name, place(name)?, place(SHIM)?).map(Some)
     }
 }
 
@@ -90,7 +111,7 @@ pub struct Places<'a> {
     pub here: &'a Path,
     /// `{pid}`, where there is one.
     pub pid: Option<u32>,
-    /// `{bin:NAME}`.
+    /// `{bin:NAME}`, and what `{shim:NAME}` leads to.
     pub binaries: &'a Binaries,
 }
 
@@ -110,6 +131,7 @@ pub fn resolve(command: &[String], places: Places<'_>) -> Vec<OsString> {
                     Some(pid) => filled.push(pid.to_string()),
                     None => filled.push("{pid}"),
                 },
+                Part::Shim(name) => filled.push(disguise::link(places.directory, name)),
                 Part::Binary(name) => match places.binaries.paths.get(name) {
                     Some(path) => filled.push(path),
                     None => filled.push(format!("{{bin:{name}}}")),
@@ -130,6 +152,7 @@ enum Part<'a> {
     Here,
     Pid,
     Binary(&'a str),
+    Shim(&'a str),
 }
 
 fn parts(text: &str) -> Vec<Part<'_>> {
@@ -147,6 +170,9 @@ fn parts(text: &str) -> Vec<Part<'_>> {
 fn first_part(text: &str) -> (Part<'_>, usize) {
     if let Some((inner, _)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
         let length = inner.len() + 2;
+        if let Some(name) = inner.strip_prefix("shim:") {
+            return (Part::Shim(name), length);
+        }
         match (inner, inner.strip_prefix("bin:")) {
             ("addr", _) => return (Part::Address, length),
             ("dir", _) => return (Part::Directory, length),
@@ -166,6 +192,15 @@ fn binary_names(text: &str) -> impl Iterator<Item = &str> {
     parts(text).into_iter().filter_map(|part| match part {
         Part::Binary(name) => Some(name),
         Part::Text(_) | Part::Address | Part::Directory | Part::Here | Part::Pid => None,
+        Part::Shim(_) => None,
+    })
+}
+
+fn shim_names(text: &str) -> impl Iterator<Item = &str> {
+    parts(text).into_iter().filter_map(|part| match part {
+        Part::Shim(name) => Some(name),
+        Part::Text(_) | Part::Address | Part::Directory | Part::Here | Part::Pid => None,
+        Part::Binary(_) => None,
     })
 }
 

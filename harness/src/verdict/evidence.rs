@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::clock::Stamp;
 use crate::event::{
-    Connection, Datagrams, Fate, Generation, Harm, OpKind, Outcome, Recording, Reset, Resets,
-    Scope, ServerLedger, Upgrade,
+    Connection, Datagrams, Fate, FaultRecord, Generation, Harm, OpKind, Outcome, Recording, Reset,
+    Resets, Scope, ServerLedger, Spared, Upgrade,
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{Endpoint, Load, Speak};
@@ -18,18 +18,22 @@ pub(super) struct Evidence<'a> {
     pub(super) recording: &'a Recording,
     /// Processes that a delivered fault killed.
     pub(super) killed: HashSet<u32>,
+    /// Those of them that had not begun to serve, and must not have.
+    pub(super) unborn: HashSet<u32>,
     /// Processes that answered a client.
     pub(super) answered: HashSet<u32>,
 }
 
 impl<'a> Evidence<'a> {
     pub(super) fn new(plan: &'a Plan, recording: &'a Recording) -> Self {
-        let delivered = recording.faults.iter().filter(|fault| fault.delivered);
+        let delivered = || recording.faults.iter().filter(|fault| fault.delivered);
+        let before_it_served = |fault: &&FaultRecord| fault.expected.clients == Spared::All;
         let served = recording.connections.iter().filter_map(|connection| connection.served);
         Self {
             plan,
             recording,
-            killed: delivered.filter_map(|fault| fault.victim).collect(),
+            killed: delivered().filter_map(|fault| fault.victim).collect(),
+            unborn: delivered().filter(before_it_served).filter_map(|fault| fault.victim).collect(),
             answered: served.map(|served| served.pid).collect(),
         }
     }

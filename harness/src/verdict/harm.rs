@@ -153,7 +153,7 @@ fn wrongly_served(evidence: &Evidence<'_>) -> Vec<u64> {
         let Some(age) = age.get(&served.pid) else { return true };
         let succeeded = successions.partition_point(|(from, _)| *from <= opened);
         let youngest = successions[..succeeded].last().map_or(0, |(_, youngest)| *youngest);
-        evidence.killed.contains(&served.pid) || *age < youngest
+        evidence.unborn.contains(&served.pid) || *age < youngest
     };
     let operations = evidence.operations_by_connection();
     let connections = evidence.recording.connections.iter().filter(wrong);

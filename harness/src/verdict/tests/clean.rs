@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::event::{
-    Connection, Edge, Exit, Fate, FaultRecord, Generation, KernelLedger, Observer, OpKind,
-    Operation, Outcome, Recording, Resets, Resources, Sample, Samples, Scope, Served, ServerLedger,
-    Timeline, Upgrade, VERSION,
+    Connection, Edge, Exit, Expected, Fate, FaultRecord, Generation, KernelLedger, Observer,
+    OpKind, Operation, Outcome, Recording, Resets, Resources, Sample, Samples, Scope, Served,
+    ServerLedger, Timeline, Upgrade, VERSION,
 };
 use crate::scenario::Plan;
 use crate::scenario::plan::{
@@ -159,8 +159,8 @@ pub(super) fn samples(run: &Recording) -> Samples {
 /// The same, with a successor that was killed before each upgrade that worked.
 pub(super) fn killed() -> (Plan, Recording) {
     let (mut plan, mut run) = (plan(), recording());
-    let kind = FaultKind::KillBeforeReady;
-    let (id, when, expect) = ("C04".to_owned(), When::Every(2), kind.usual());
+    let (kind, expect) = (FaultKind::KillBeforeReady, Expected::default());
+    let (id, when) = ("C04".to_owned(), When::Every(2));
     plan.faults = vec![Fault { id, kind, when, expect }];
     plan.coverage.faults = 3;
     let mut upgrades = Vec::new();

@@ -112,6 +112,20 @@ fn only_the_connections_of_the_process_that_died_may_be_harmed() {
 }
 
 #[test]
+fn a_successor_that_relapses_may_have_served_before() {
+    let served = |clients: Spared| {
+        let (plan, mut run) = killed();
+        let (victim, injected) = (run.faults[0].victim.unwrap(), run.faults[0].injected.unwrap());
+        run.faults[0].expected.clients = clients;
+        let last = run.connections.iter().rposition(|one| one.opened < Some(injected)).unwrap();
+        run.connections[last].served.as_mut().unwrap().pid = victim;
+        status(&judge(&plan, &run), "harm.wrong_generation")
+    };
+    assert_eq!(served(Spared::All), Status::Fail);
+    assert_eq!(served(Spared::ButItsOwn), Status::Pass);
+}
+
+#[test]
 fn laws_that_need_the_ledger_of_the_dead_are_not_checked() {
     let (plan, run) = predecessor_killed(None, Spared::ButItsOwn);
     let verdict = judge(&plan, &run);
