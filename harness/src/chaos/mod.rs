@@ -3,6 +3,9 @@
 
 mod device;
 mod kill;
+mod errors;
+pub mod trace;
 
 pub use device::{Attempt, Device, Hit, Scene};
+pub use errors::{Errors, TableError};
 pub use kill::KillBeforeReady;
