@@ -24,5 +24,5 @@ pub use error::ConductError;
 pub use prepare::{Prepared, prepare};
 pub use relief::Relief;
 pub use run::conduct;
-pub use tenure::Tenure;
 pub use sweep::{Course, Span, sweep};
+pub use tenure::Tenure;
