@@ -10,9 +10,11 @@ use crate::units::{SeedChoice, Shard};
 
 mod attach;
 mod explore;
+mod sweep;
 
 pub use attach::Attach;
 pub use explore::{Explore, Replay, Shrink, Soak};
+pub use sweep::{Sweep, Who};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -99,6 +101,15 @@ pub enum Command {
     /// in the same way. What is left is a scenario file.
     #[command(after_help = EXIT_CODES)]
     Shrink(Shrink),
+    /// Hit a process at each of its system calls, one upgrade each, under load
+    ///
+    /// By ptrace(2): the successor from its birth until it is ready and has its first
+    /// client, or the predecessor from the trigger to its end, is killed before its
+    /// first call, in the next upgrade before its second, and so on. Nobody may be
+    /// harmed but clients of the process that is killed, and the service must go on.
+    /// The last line is `N passed, N failed`.
+    #[command(after_help = EXIT_CODES)]
+    Sweep(Sweep),
     /// Judge a stored run again, without running anything
     ///
     /// The same recording gives the same verdict and the same reports, byte for byte.

@@ -83,7 +83,7 @@ fn every_scenario_is_the_same_when_it_is_written_by_the_harness() {
 #[test]
 fn every_scenario_loads_without_a_warning() {
     let mut seen = 0;
-    for dir in ["", "controls", "faults", "faults/controls", "nginx", "wire"]
+    for dir in ["", "controls", "faults", "faults/controls", "nginx", "sweep", "wire"]
         .map(|dir| repository().join(dir))
     {
         for entry in fs::read_dir(dir).unwrap() {

@@ -6,8 +6,11 @@ mod kill;
 mod ready;
 mod shim;
 mod obstacle;
+mod errors;
+pub mod trace;
 
 pub use device::{Attempt, Device, Hit, Scene};
+pub use errors::{Errors, TableError};
 pub use kill::KillBeforeReady;
 pub use obstacle::InTheWay;
 pub use ready::AfterReady;

@@ -32,6 +32,7 @@ mod explain;
 mod list;
 mod compare;
 mod describe;
+mod sweep;
 
 use crate::cli::Command;
 use crate::exit::Exit;
@@ -48,6 +49,7 @@ pub fn execute(command: &Command) -> Exit {
         Command::Soak(soak) => soak::soak(soak),
         Command::Replay(replay) => replay::replay(replay),
         Command::Shrink(shrink) => shrink::shrink(shrink),
+        Command::Sweep(options) => sweep::sweep(options),
         Command::Analyze(analyze) => analyze::analyze(analyze),
         Command::Merge(merge) => merge::merge(merge),
         Command::Compare(compare) => compare::compare(compare),

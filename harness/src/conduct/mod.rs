@@ -18,9 +18,11 @@ mod generations;
 mod relief;
 mod run;
 mod tenure;
+mod sweep;
 
 pub use error::ConductError;
 pub use prepare::{Prepared, prepare};
 pub use relief::Relief;
 pub use run::conduct;
+pub use sweep::{Course, Span, sweep};
 pub use tenure::Tenure;

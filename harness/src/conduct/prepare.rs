@@ -11,7 +11,7 @@ use super::error::ConductError;
 use super::interrupt::Interrupts;
 
 /// A process that is ready to conduct a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     pub(super) binaries: Binaries,
     pub(super) scope: Scope,

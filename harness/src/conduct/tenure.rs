@@ -65,9 +65,27 @@ impl Tenure {
         plan: &Plan,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<Recording, ConductError> {
-        let (mut tenure, played) = self.play(plan, tell)?;
+        let (mut tenure, played, ()) = self.play(plan, tell, as_planned)?;
         let leaked = tenure.stop(plan, played.serving);
         Ok(tenure.close(plan, played, leaked, None))
+    }
+
+    /// Has the load of `plan` on this server while `course` does with it what it
+    /// wants, instead of the plan's upgrades, and ends it.
+    ///
+    /// # Errors
+    ///
+    /// When the load cannot be started.
+    pub(super) fn otherwise<R>(
+        self,
+        plan: &Plan,
+        tell: &mut dyn FnMut(&Progress),
+        course: impl FnOnce(&mut Stage<'_>) -> R,
+    ) -> Result<(Recording, R), ConductError> {
+        let course = |stage: &mut Stage<'_>, _: &mut Timeline| (Storm::new(plan), course(stage));
+        let (mut tenure, played, done) = self.play(plan, tell, course)?;
+        let leaked = tenure.stop(plan, played.serving);
+        Ok((tenure.close(plan, played, leaked, None), done))
     }
 
     /// Conducts a run of this server, and has its last process pass on to a fresh
@@ -82,7 +100,7 @@ impl Tenure {
         plan: &Plan,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(Self, Recording, Relief), ConductError> {
-        let (mut tenure, played) = self.play(plan, tell)?;
+        let (mut tenure, played, ()) = self.play(plan, tell, as_planned)?;
         let (relief, leaked) = tenure.relieve(plan, played.serving);
         let next = relief.pid();
         let recording = tenure.close(plan, played, leaked, next);
@@ -100,11 +118,12 @@ impl Tenure {
     }
 
     /// The load, the upgrades and the faults of one run.
-    fn play(
+    fn play<R>(
         self,
         plan: &Plan,
         tell: &mut dyn FnMut(&Progress),
-    ) -> Result<(Self, Played), ConductError> {
+        course: impl FnOnce(&mut Stage<'_>, &mut Timeline) -> (Storm, R),
+    ) -> Result<(Self, Played, R), ConductError> {
         let Self { clock, address, subject, binaries, disguise, interrupts, scope, directory } =
             self;
         let watch = Watch::start(clock, address)
@@ -134,7 +153,7 @@ impl Tenure {
             told: now,
         };
         let mut timeline = Timeline { load_began: now, ..Timeline::default() };
-        let storm = play(&mut stage, &mut timeline);
+        let (storm, done) = course(&mut stage, &mut timeline);
         let serving = stage.serving();
         let Stage {
             subject,
@@ -162,7 +181,7 @@ impl Tenure {
             serving,
             interrupted,
         };
-        Ok((tenure, played))
+        Ok((tenure, played, done))
     }
 
     /// A server that was there before the run is there after it.
@@ -237,6 +256,10 @@ impl Tenure {
     fn forget(&mut self) {
         self.subject.forget_gone();
     }
+}
+
+fn as_planned(stage: &mut Stage<'_>, timeline: &mut Timeline) -> (Storm, ()) {
+    (play(stage, timeline), ())
 }
 
 /// A run of which the books are still open.

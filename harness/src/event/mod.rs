@@ -15,6 +15,7 @@ mod process;
 mod progress;
 mod recording;
 mod sightings;
+mod sweep;
 
 pub use burst::{Anchor, Burst};
 pub use fate::{Fate, Harm};
@@ -26,3 +27,4 @@ pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};
 pub use progress::Progress;
 pub use recording::{Observer, Recording, Timeline, VERSION};
 pub use sightings::{Board, Sightings};
+pub use sweep::{Aim, Episode, Hit, Phase, Point, Sweep, Whom};

@@ -44,6 +44,53 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The threads of `pid`. Empty once it is gone.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let number = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
+    tasks.flatten().filter_map(number).collect()
+}
+
+/// What a descriptor is open on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A pipe.
+    Pipe,
+    /// A file.
+    File,
+}
+
+/// What this descriptor of `pid` is open on; `None`: on something else, or not at all.
+#[must_use]
+pub fn opened(pid: u32, descriptor: u32) -> Option<Opened> {
+    let target = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
+    let target = target.to_string_lossy();
+    if target.starts_with('/') {
+        return Some(Opened::File);
+    }
+    numbered(&target).filter(|(kind, _)| *kind == "pipe").map(|_| Opened::Pipe)
+}
+
+/// The clients' addresses of the TCP connections that `pid` has open.
+///
+/// # Errors
+///
+/// The process is gone, or is another user's.
+pub fn peers(pid: u32) -> io::Result<BTreeSet<SocketAddr>> {
+    let open: BTreeSet<u64> =
+        descriptors(pid)?.values().filter_map(|target| socket_inode(target)).collect();
+    let mut peers = BTreeSet::new();
+    for name in ["tcp", "tcp6"] {
+        let table = table(&pid.to_string(), name)?;
+        let sockets = parse_sockets(&table).filter(|socket| !socket.listens);
+        peers.extend(sockets.filter(|socket| open.contains(&socket.inode)).map(|it| it.peer));
+    }
+    Ok(peers)
+}
+
 /// The parent, group and session of `pid`; `None` once it is gone.
 #[must_use]
 pub fn kin(pid: u32) -> Option<Kin> {
@@ -105,6 +152,7 @@ pub fn is_listening(address: SocketAddr) -> io::Result<bool> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Socket {
     local: SocketAddr,
+    peer: SocketAddr,
     listens: bool,
     inode: u64,
 }
@@ -220,6 +268,7 @@ fn parse_socket(line: &str) -> Option<Socket> {
     let words: Vec<&str> = line.split_whitespace().collect();
     Some(Socket {
         local: parse_address(words.get(1)?)?,
+        peer: parse_address(words.get(2)?)?,
         listens: *words.get(3)? == LISTEN,
         inode: words.get(9)?.parse().ok()?,
     })

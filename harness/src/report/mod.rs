@@ -31,6 +31,7 @@ mod hlog;
 mod html;
 mod outputs;
 mod progress;
+mod sweep;
 
 pub use explain::explain;
 pub use github::annotations;
@@ -45,4 +46,5 @@ pub use outputs::Outputs;
 pub use progress::Ticker;
 pub use prometheus::prometheus;
 pub use schema::schema;
+pub use sweep::{SWEEP_SCHEMA, sweep};
 pub use text::{brief, render as text};

@@ -22,6 +22,7 @@ mod gates;
 mod per_upgrade;
 mod judge;
 mod combine;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
@@ -32,4 +33,5 @@ pub use check::{
 };
 pub use combine::{Part, judge_parts};
 pub use judge::judge;
+pub use sweep::{PointOutcome, PointVerdict, SweepVerdict, judge_sweep};
 pub use windows::{Edges, Windows};

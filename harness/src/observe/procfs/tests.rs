@@ -21,8 +21,8 @@ fn reads_the_table_of_sockets() {
     assert_eq!(
         sockets,
         [
-            Socket { local, listens: true, inode: 4711 },
-            Socket { local, listens: false, inode: 4712 }
+            Socket { local, peer: "0.0.0.0:0".parse().unwrap(), listens: true, inode: 4711 },
+            Socket { local, peer: "127.0.0.1:50000".parse().unwrap(), listens: false, inode: 4712 }
         ]
     );
 }

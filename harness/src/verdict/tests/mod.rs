@@ -8,6 +8,7 @@ mod gates;
 mod per_upgrade;
 mod parts;
 mod resets;
+mod sweep;
 mod web;
 mod windows;
 
