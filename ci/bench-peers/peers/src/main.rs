@@ -283,7 +283,14 @@ fn render(arguments: &Arguments, figures: &Figures) -> Done<()> {
         plot::draw(&plot, figures, out)?;
     }
     if let Some(readme) = &arguments.readme {
-        let text = format!("{}\n{}", table::summary(figures), table::origin(figures));
+        let text = format!(
+            "{}\nMedians. Harm is by upgrade; *large* is a process of {} GiB. Where this library is \
+             not the best:\n\n{}\n{}",
+            table::summary(figures),
+            figures.environment.gib,
+            table::behind(figures),
+            table::origin(figures),
+        );
         readme::update(readme, &text)?;
     }
     Ok(())

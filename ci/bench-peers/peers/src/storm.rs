@@ -7,11 +7,19 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 
+use crate::clock::now;
 use crate::figures::{Figures, Storm};
 use crate::peer::{Paths, Peer, Program, Role, Speaks, Trigger};
+use crate::service::send;
+
+/// A run takes seven seconds, and some more where servers do not end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Requests a second on kept connections.
 const KEPT_RATE: u32 = 400;
@@ -59,7 +67,7 @@ pub(crate) fn run(
     fs::write(&scenario, text(peer, kind, paths, rate, &name)?)?;
     let out = scratch.join(&name);
     let log = File::create(scratch.join(format!("{name}.log")))?;
-    let status = Command::new(paths.harness.join("harness"))
+    let mut harness = Command::new(paths.harness.join("harness"))
         .arg("run")
         .arg(&scenario)
         .arg("--no-recording")
@@ -69,7 +77,21 @@ pub(crate) fn run(
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .status()?;
+        .spawn()?;
+    let begun = now();
+    let status = loop {
+        if let Some(status) = harness.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            // It ends in order, and says what it has seen so far.
+            send(harness.id(), Signal::SIGTERM)?;
+            let late = format!("{}: {}: still at it after {PATIENCE:?}", peer.title, kind.id());
+            figures.troubles.push(late);
+            break harness.wait()?;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
     let text = fs::read_to_string(out.join("result.json")).map_err(|error| {
         let said = fs::read_to_string(scratch.join(format!("{name}.log"))).unwrap_or_default();
         io::Error::new(error.kind(), format!("the harness ended with {status} and said: {said}"))

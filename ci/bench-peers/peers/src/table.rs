@@ -257,7 +257,8 @@ fn told(one: &Sabotage) -> String {
     format!("{what}, after {ms:.0} ms: `{said}{more}`")
 }
 
-fn behind(figures: &Figures) -> String {
+/// Where ours is not the best, by how much, and why.
+pub(crate) fn behind(figures: &Figures) -> String {
     let mut text = String::new();
     for compared in MEASURES.into_iter().filter_map(|measure| Comparison::of(measure, figures)) {
         if !compared.is_worse() {
@@ -291,8 +292,8 @@ pub(crate) fn summary(figures: &Figures) -> String {
         ("storm.churn", "harm, churn"),
         ("storm.kept", "harm, kept"),
         ("storm.idle", "idle ended"),
-        ("stall.full", "stall, ms"),
-        ("stop.queue", "lost by a stop"),
+        ("stall.full", "stall when large, ms"),
+        ("stop.queue", "lost in the queue by a stop"),
     ];
     let mut text = head(
         &columns
