@@ -57,10 +57,15 @@ impl<'a> Evidence<'a> {
         if self.plan.target.ledger.is_none() {
             return Some("the server keeps no ledger");
         }
-        let silenced = |one: &Generation| one.ledger.is_none() && self.killed.contains(&one.pid);
-        self.serving()
-            .any(silenced)
-            .then_some("a process that served was killed by a fault, and has left no ledger")
+        // One that was killed may have accepted without a word to anybody.
+        let accounts = |pid: u32| self.ledgers().any(|ledger| ledger.pid == pid);
+        let faults = self.recording.faults.iter().filter(|fault| fault.delivered);
+        let silenced = faults
+            .filter(|fault| fault.expected.clients == Spared::ButItsOwn)
+            .filter_map(|fault| fault.victim)
+            .any(|victim| !accounts(victim));
+        silenced
+            .then_some("a process that may have accepted was killed by a fault, and left no ledger")
     }
 
     /// Why the servers say nothing of datagrams, if they do not.

@@ -42,14 +42,15 @@ pub(super) fn owned(evidence: &Evidence<'_>, resets: &[NamedReset]) -> HashSet<u
 }
 
 /// Whether the process that died had accepted this connection. One that has not been
-/// greeted may have been; it then ends with the process, and is not refused or late.
+/// greeted may have been, if it was begun before; it then ends with the process, and is
+/// not refused or late. (A busy client notes only later that it is connected.)
 fn had(fault: &FaultRecord, connection: &Connection, harm: Harm) -> bool {
     match connection.served {
         Some(served) => fault.victim == Some(served.pid),
         None => {
             let ends = matches!(harm, Harm::EofGreeting | Harm::ResetQueue | Harm::ResetRequest);
             ends && connection.established.is_some()
-                && connection.established <= fault.injected
+                && connection.opened <= fault.injected
                 && Some(connection.closed) >= fault.injected
         }
     }

@@ -112,6 +112,27 @@ fn only_the_connections_of_the_process_that_died_may_be_harmed() {
 }
 
 #[test]
+fn one_that_was_not_greeted_may_be_lost_if_it_had_begun_before() {
+    let harm = |begun_after: u64, fate: Harm| {
+        let (plan, mut run) = predecessor_killed(None, Spared::ButItsOwn);
+        let injected = run.faults[0].injected.unwrap();
+        let last = run.connections.len() - 1;
+        run.operations[last].fate = Fate::Harmed(fate);
+        run.operations[last].finished = Stamp(injected.0 + 9);
+        let connection = &mut run.connections[last];
+        connection.served = None;
+        connection.opened = Some(Stamp(injected.0 - 1 + begun_after));
+        // Noted late.
+        connection.established = Some(Stamp(injected.0 + 5));
+        connection.closed = Stamp(injected.0 + 9);
+        status(&judge(&plan, &run), &format!("harm.{fate}"))
+    };
+    assert_eq!(harm(0, Harm::EofGreeting), Status::Pass);
+    assert_eq!(harm(2, Harm::EofGreeting), Status::Fail);
+    assert_eq!(harm(0, Harm::Refused), Status::Fail);
+}
+
+#[test]
 fn a_successor_that_relapses_may_have_served_before() {
     let served = |clients: Spared| {
         let (plan, mut run) = killed();
