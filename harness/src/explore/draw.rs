@@ -23,8 +23,9 @@ const MOST_RATE: f64 = 1500.0;
 /// Bytes per second of all populations together, each way.
 const MOST_BYTES: f64 = 16e6;
 
-/// No upgrade after this one is hit by a fault: few schedules have more.
-const LATEST_FAULT: u64 = 8;
+/// No upgrade after this one is hit by a fault: a fault whose upgrade never comes
+/// proves nothing, and makes the rest of its run worth no more.
+const LATEST_FAULT: u64 = 4;
 
 /// How long is waited for a generation that has no connection left. Schedules are
 /// short, and in none does anybody wait for longer than for upgrades.
@@ -288,9 +289,11 @@ fn faults(base: &Plan, chance: &mut StdRng) -> Vec<Fault> {
     if base.target.attach.is_some() || chance.random_bool(0.5) {
         return Vec::new();
     }
-    let mut faults = Vec::new();
+    let (mut faults, mut free) = (Vec::new(), (1..=LATEST_FAULT).collect::<Vec<u64>>());
     for _ in 0..chance.random_range(1..=2) {
-        let hit: Vec<u64> = (1..=LATEST_FAULT).filter(|_| chance.random_bool(0.25)).collect();
+        // Of two that are due at once, one would have to wait for an upgrade more.
+        let (hit, rest) = free.into_iter().partition::<Vec<_>, _>(|_| chance.random_bool(0.25));
+        free = rest;
         let kind = FaultKind::ALL.choose(chance).copied();
         if let Some(kind) = kind.filter(|_| !hit.is_empty()) {
             let (id, when) = (kind.id().to_owned(), When::Upgrades(hit));
