@@ -31,8 +31,13 @@ fn faults(plan: &Plan, _around: Option<u64>) -> Vec<Plan> {
     let mut proposals: Vec<Plan> = fewer(&plan.faults, 0).into_iter().map(with).collect();
     for (place, fault) in plan.faults.iter().enumerate() {
         let When::Upgrades(numbers) = &fault.when else { continue };
+        // The first upgrades instead: then those before them are not needed, either.
+        let earlier = numbers
+            .first()
+            .filter(|first| **first > 1)
+            .map(|first| numbers.iter().map(|number| number - first + 1).collect::<Vec<u64>>());
         // Those that it must not miss, each alone or with fewer others.
-        for numbers in fewer(numbers, 1) {
+        for numbers in earlier.into_iter().chain(fewer(numbers, 1)) {
             let mut smaller = plan.clone();
             if let Some(fault) = smaller.faults.get_mut(place) {
                 fault.when = When::Upgrades(numbers);
