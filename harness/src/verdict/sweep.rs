@@ -83,7 +83,7 @@ pub struct PointVerdict {
     pub wrong: Vec<String>,
 }
 
-/// What the sweep proves. Pure, as [`super::judge`] is.
+/// What the sweep proves. Pure, as [`super::judge()`] is.
 #[must_use]
 pub fn judge_sweep(sweep: &Sweep) -> SweepVerdict {
     let points: Vec<PointVerdict> =

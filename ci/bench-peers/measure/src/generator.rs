@@ -227,7 +227,7 @@ fn read_result(out: &Path) -> io::Result<(f64, Option<[f64; 2]>)> {
     Ok((served, late[0].zip(late[1]).map(|(p50, p99)| [p50 / 1e6, p99 / 1e6])))
 }
 
-/// `  [200]	39961 responses`
+/// `[200]`, a tab, `39961 responses`
 fn hey_served(text: &str) -> io::Result<f64> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix("[200]"));
     let count = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
