@@ -150,6 +150,7 @@ impl<'s, 'a> Scene<'s, 'a> {
     fn await_hit(&mut self, point: &mut Point, triggered: Stamp) {
         let give_up = triggered.after(self.stage.plan.target.ready_timeout);
         let (tracer, old) = (&self.tracer, point.old);
+        let follows = self.whom == Whom::Successor && matches!(point.aim, Aim::KillAt(_));
         let mut condemned = None;
         self.stage.wait(give_up, |stage| {
             let (reached, doomed, successor) = tracer.look(|account| {
@@ -160,9 +161,15 @@ impl<'s, 'a> Scene<'s, 'a> {
             if doomed && now > condemned.get_or_insert(now).after(STANDSTILL) {
                 tracer.insist();
             }
-            let gone = stage.subject.is_gone(old);
+            // A successor that serves comes to any call, sooner or later.
+            let gone = stage.subject.is_gone(old) && !(follows && successor.is_some());
             reached || gone || successor.is_some_and(|pid| ended(stage, pid).is_some())
         });
+        if tracer.look(|account| account.hit.is_none()) {
+            // It is not to come later, when it would be blamed on something else.
+            let _ = self.rest();
+            return;
+        }
         point.hit = tracer.look(|account| account.hit.clone());
         let Some(hit) = point.hit.as_mut().filter(|_| matches!(point.aim, Aim::KillAt(_))) else {
             return;
