@@ -315,10 +315,11 @@ impl<'s, 'a> Scene<'s, 'a> {
     }
 }
 
-/// How a process ended, if it is known to have ended and how.
+/// How a process ended, if it is known to have ended and how. One whose parent is slow
+/// to take its status may have been seen a second time, when only its name was left.
 fn ended(stage: &Stage<'_>, pid: u32) -> Option<Exit> {
-    let known = stage.subject.processes().iter().rev().find(|process| process.pid == pid)?;
-    known.exit.filter(|exit| *exit != Exit::Reaped)
+    let seen = stage.subject.processes().iter().rev().filter(|process| process.pid == pid);
+    seen.filter_map(|process| process.exit).find(|exit| *exit != Exit::Reaped)
 }
 
 /// The calls of an upgrade. A successor's are those of its start: what it calls for its
