@@ -98,6 +98,12 @@ impl Part {
 
 type Done<T> = Result<T, Box<dyn Error>>;
 
+/// What the README shows below the table.
+const PLOTS: &str = "[`peers.md`](ci/peers-results/peers.md) has every figure with its spread.\n\n\
+    ![How long an upgrade takes](ci/peers-results/latency.svg)\n\
+    ![Clients harmed by each upgrade](ci/peers-results/harm.svg)\n\
+    ![How long clients wait while the new process starts](ci/peers-results/stall.svg)\n";
+
 fn main() -> Done<ExitCode> {
     let arguments = Arguments::parse();
     fs::create_dir_all(&arguments.out)?;
@@ -285,7 +291,7 @@ fn render(arguments: &Arguments, figures: &Figures) -> Done<()> {
     if let Some(readme) = &arguments.readme {
         let text = format!(
             "{}\nMedians. Harm is by upgrade; *large* is a process of {} GiB. Where this library is \
-             not the best:\n\n{}\n{}",
+             not the best:\n\n{}\n{}\n{PLOTS}",
             table::summary(figures),
             figures.environment.gib,
             table::behind(figures),
