@@ -82,7 +82,9 @@ fn a_client_that_reads_nothing_is_cut_at_the_deadline_and_keeps_nobody() {
 fn a_client_that_comes_back_from_its_port_at_once_is_served_by_the_new_generation() {
     let mut server = Server::start(&["--probation", "0s"]);
     let first = server.first_pid();
-    let before = Greeted::by(curt(server.address, None)).unwrap();
+    // An address of its own: on any other, the port may be somebody else's by then.
+    let own = SocketAddr::from(([127, 0, 0, 77], 0));
+    let before = Greeted::by(curt(server.address, Some(own))).unwrap();
     let port = before.stream.get_ref().local_addr().unwrap();
     server.upgrade(first, 1);
     drop(before);
