@@ -92,7 +92,8 @@ fn what_is_broken_is_found_replayed_and_made_small() {
     let plan: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
     assert_eq!(plan["name"], "small");
     assert_eq!(plan["loads"].as_array().unwrap().len(), 1, "{plan}");
-    harness(&["run", text(&small), "--quiet"]).code(1);
+    // What was made small by single runs fails often, and need not each time.
+    harness(&["run", text(&small), "--quiet", "--repeat", "30", "--until-fail"]).code(1);
 }
 
 #[test]
