@@ -99,6 +99,19 @@ fn a_call_that_fails_fails_the_upgrade_at_the_most() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn a_successor_that_would_be_deaf_to_signals_is_given_up() {
+    let directory = TempDir::new().unwrap();
+    let arguments = ["--errors", "--who", "successor", "--call", "rt_sigprocmask", "--to", "1"];
+    let (code, result) = swept(&echo_server(&directory), &arguments);
+    assert_eq!(code, Some(0), "{result:#}");
+    assert_eq!(points(&result).len(), 1, "{result:#}");
+    let point = &points(&result)[0];
+    assert_eq!((&point["phase"], &point["completed"]), (&"born".into(), &false.into()));
+    assert!(point["told"].to_string().contains("set the signals"), "{point:#}");
+}
+
+#[test]
 fn a_server_that_lets_go_of_its_sockets_too_early_is_convicted() {
     let directory = TempDir::new().unwrap();
     let server =

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::fstat;
 
 /// What tells one open pipe from every other: its device and inode (`pipefs`
@@ -107,7 +107,9 @@ pub(crate) fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> io::Result<()
 pub(crate) fn refuse_sigpipe() -> io::Result<()> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGPIPE);
-    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+    // On Linux of this thread only. The other function of that kind gives an error
+    // number, which `nix` takes for success.
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::child::{Child, Kin};
 
@@ -109,9 +109,12 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
     };
 
     // A handler of ours that ran in the child would run in our memory. So no
-    // signal is let in before the child has none of our handlers left.
+    // signal is let in before the child has none of our handlers left. (On Linux
+    // sigprocmask(2) is of the calling thread, and unlike `nix`'s pthread_sigmask it
+    // says when it has failed: a child that cannot unblock its signals would be deaf
+    // to every request for the rest of its life.)
     let mut before = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
         .map_err(|errno| fail(Step::Signals, errno.into()))?;
     // The init of a PID namespace has no parent in it to give a child to
     // (EINVAL, clone(2)), and is its own manager then.
@@ -121,7 +124,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
         }
         started => started,
     };
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
         .map_err(|errno| fail(Step::Signals, errno.into()))?;
 
     let child = started.map_err(|source| fail(Step::Clone, source))?;
@@ -299,7 +302,7 @@ fn reset_signals(ignored: &[c_int]) -> Result<(), Errno> {
         // CLONE_SIGHAND is not among the flags.
         Errno::result(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) })?;
     }
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 /// The strings as exec wants them: pointers, the last one null.

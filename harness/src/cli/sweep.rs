@@ -22,6 +22,10 @@ pub struct Sweep {
     #[arg(long)]
     pub errors: bool,
 
+    /// Of the calls that can fail, take this one only
+    #[arg(long, value_name = "NAME", requires = "errors")]
+    pub call: Option<String>,
+
     /// Begin at this point
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
     pub from: u64,

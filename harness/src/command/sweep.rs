@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 
 use serde::Serialize;
+use syscalls::Sysno;
 
 use super::scenarios::load;
 use super::terminal::{complain, say};
@@ -52,9 +53,17 @@ pub(super) fn sweep(options: &Sweep) -> std::result::Result<Exit, Trouble> {
         Who::Successor => Whom::Successor,
         Who::Predecessor => Whom::Predecessor,
     };
+    let call = options.call.as_ref().map(|name| {
+        name.parse::<Sysno>().map_err(|_| {
+            Trouble::Usage(format!(
+                "--call {name}: no system call of this machine; write one like pipe2"
+            ))
+        })
+    });
+    let call = call.transpose()?;
     let span = Span { from: options.from, to: options.to.unwrap_or(u64::MAX), step: options.step };
     let course =
-        Course { whom, errors: options.errors, span, healthy_every: options.healthy_every };
+        Course { whom, errors: options.errors, call, span, healthy_every: options.healthy_every };
     let prepared = conduct::prepare(&plan)?;
     let mut ticker = Ticker::new(io::stderr(), io::stderr().is_terminal());
     let mut tell = |progress: &Progress| {

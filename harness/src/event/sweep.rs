@@ -148,6 +148,6 @@ pub struct Sweep {
     pub episodes: Vec<Episode>,
     /// Every point was tried, up to the last that the upgrade has.
     pub complete: bool,
-    /// Why not.
+    /// What first kept a point from being tried, if something did.
     pub trouble: Option<String>,
 }

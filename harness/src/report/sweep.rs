@@ -109,7 +109,7 @@ fn sums(verdict: &SweepVerdict) -> Vec<String> {
         lines.push(format!("{} points were not reached", count(verdict.unreached)));
     }
     if let Some(trouble) = &verdict.trouble {
-        lines.push(format!("it ended early: {trouble}"));
+        lines.push(format!("not all of it could be made: {trouble}"));
     } else if !verdict.complete {
         lines.push("not every point was tried".to_owned());
     }

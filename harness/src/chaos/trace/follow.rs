@@ -301,7 +301,10 @@ impl<'a> Follower<'a> {
             });
             match (hit, orders.deed) {
                 (Some(hit), Deed::Fail { errno, .. }) => {
-                    call::skip(thread)?;
+                    // A descriptor is closed whatever close(2) says.
+                    if entry.call != Some(Sysno::close) {
+                        call::skip(thread)?;
+                    }
                     inside.fails = Some(errno);
                     self.shared.account(|account| account.hit = Some(hit));
                 }
@@ -361,12 +364,9 @@ impl<'a> Follower<'a> {
         }
         let Some(Doomed { mut hit, .. }) = self.doomed.take() else { return };
         let Ok(pid) = i32::try_from(hit.pid) else { return };
-        // A successor that has accepted nobody has no clients.
-        if hit.accepted > 0 || self.orders.is_some_and(|orders| orders.old == hit.pid) {
-            hit.clients = procfs::peers(hit.pid).unwrap_or_default();
-        }
-        let killed = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        self.shared.account(|account| match killed {
+        hit.clients = procfs::peers(hit.pid).unwrap_or_default();
+        // At once for whoever reads: none sees it ended before it sees why.
+        self.shared.account(|account| match kill(Pid::from_raw(pid), Signal::SIGKILL) {
             Ok(()) => account.hit = Some(hit),
             Err(errno) => account.trouble = Some(format!("SIGKILL: {errno}")),
         });

@@ -15,7 +15,7 @@ pub enum Deed {
     Watch,
     /// It is killed at the entry of this call, counted from 1, before it is made.
     KillAt(u64),
-    /// This call of its fails so, without being made.
+    /// This call of its fails so; but for `close`, it is not made.
     Fail {
         /// The call.
         call: Sysno,

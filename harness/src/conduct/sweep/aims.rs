@@ -17,6 +17,8 @@ pub struct Course {
     pub whom: Whom,
     /// Calls are made to fail, each in every way; otherwise, the process is killed at each.
     pub errors: bool,
+    /// Of the calls that can fail, only this one.
+    pub call: Option<Sysno>,
     /// Which of the points.
     pub span: Span,
     /// After so many points comes an upgrade that nothing is done to.
@@ -68,7 +70,8 @@ impl Aims {
     pub(super) fn learn(&mut self, calls: &[&'static str]) {
         let mut counts: BTreeMap<Sysno, u64> = BTreeMap::new();
         let mut all = Vec::new();
-        for call in calls.iter().filter_map(|name| name.parse::<Sysno>().ok()) {
+        let wanted = |call: &Sysno| self.course.call.is_none_or(|only| only == *call);
+        for call in calls.iter().filter_map(|name| name.parse().ok()).filter(wanted) {
             let turn = counts.entry(call).or_default();
             *turn += 1;
             let turn = *turn;
@@ -128,7 +131,7 @@ mod tests {
     use crate::event::Hit;
 
     fn course(whom: Whom, errors: bool, span: Span) -> Course {
-        Course { whom, errors, span, healthy_every: 1 }
+        Course { whom, errors, call: None, span, healthy_every: 1 }
     }
 
     fn point(hit: Option<Hit>, completed: bool) -> Point {

@@ -47,14 +47,14 @@ pub fn sweep(
             played
         })?;
         let (points, trouble) = played.map_err(ConductError::system("trace the server"))?;
-        let stuck = points.is_empty().then(|| "no point was tried".to_owned());
+        let stuck = points.is_empty() && !aims.are_done();
+        let trouble = trouble.or_else(|| stuck.then(|| "no point was tried".to_owned()));
+        let interrupted = recording.interrupted.clone();
+        let over = stuck || interrupted.is_some() || aims.are_done();
         sweep.complete = aims.are_done();
-        sweep.trouble = recording.interrupted.clone();
-        if !sweep.complete && stuck.is_some() {
-            sweep.trouble = sweep.trouble.or(trouble).or(stuck);
-        }
+        sweep.trouble = sweep.trouble.or(interrupted).or(trouble);
         sweep.episodes.push(Episode { points, recording });
-        if sweep.complete || sweep.trouble.is_some() {
+        if over {
             return Ok(sweep);
         }
     }
