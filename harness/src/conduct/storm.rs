@@ -21,6 +21,8 @@ pub(super) struct Storm {
     pub(super) aim: Aim,
     pub(super) listeners: BTreeMap<u32, BTreeSet<u64>>,
     pub(super) resources: BTreeMap<u32, Resources>,
+    /// The resident memory of each process when it had just begun to serve, KiB.
+    fresh: BTreeMap<u32, u64>,
 }
 
 impl Storm {
@@ -31,6 +33,7 @@ impl Storm {
             aim: Aim::default(),
             listeners: BTreeMap::new(),
             resources: BTreeMap::new(),
+            fresh: BTreeMap::new(),
         }
     }
 
@@ -161,6 +164,9 @@ impl Storm {
         (upgrade.new_pid, upgrade.new_seen) = (Some(served.pid), seen);
         stage.watch.edges(vec![Edge::Answered(upgrade.number)]);
         self.note_listeners(served.pid);
+        if let Ok(resident) = procfs::resident_kib(served.pid) {
+            self.fresh.insert(served.pid, resident);
+        }
         if self.resources.is_empty() && compares(stage) {
             // Once, the next upgrade waits until this one is wholly over.
             let gone = stage.clock.now().after(stage.plan.target.drain_timeout);
@@ -177,7 +183,10 @@ impl Storm {
     }
 
     fn note_resources(&mut self, pid: u32) {
-        if let Ok(resources) = procfs::resources(pid) {
+        if let Ok(mut resources) = procfs::resources(pid) {
+            // What was left of the handoff is gone by now; but memory is compared of
+            // processes that have had as few clients as each other.
+            resources.rss_kib = self.fresh.get(&pid).copied().unwrap_or(resources.rss_kib);
             self.resources.insert(pid, resources);
         }
     }

@@ -76,7 +76,8 @@ pub struct Resources {
     pub fds: BTreeMap<u32, String>,
     /// Bytes in `/proc/PID/environ`.
     pub environ_bytes: u64,
-    /// Resident set size, KiB.
+    /// Resident set size when it had just begun to serve, KiB: later it depends on how
+    /// many clients the process has had.
     pub rss_kib: u64,
     /// Threads.
     pub threads: u64,

@@ -138,6 +138,16 @@ pub fn resources(pid: u32) -> io::Result<Resources> {
     })
 }
 
+/// The resident memory of a process, KiB.
+///
+/// # Errors
+///
+/// It is gone, or not ours to look at.
+pub fn resident_kib(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(field(&status, "VmRSS").unwrap_or_default())
+}
+
 /// Whether a TCP socket in this process's network namespace listens at
 /// `address`, or at every address with its port.
 ///

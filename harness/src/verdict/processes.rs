@@ -5,12 +5,9 @@ use super::evidence::Evidence;
 use crate::event::{Exit, Generation, Resources};
 use crate::scenario::plan::Addressee;
 
-/// Resident memory may differ by this share of the first, or by this much: a process
-/// that has had a crowd of clients keeps what the crowd took. What grows by less is
-/// found by a gate on the slope, over as many upgrades as that takes, or by a soak,
-/// which measures each generation before it has clients.
+/// Resident memory may differ by this share of the first, or by this much.
 const RSS_SHARE: u64 = 5;
-const RSS_KIB: u64 = 32 << 10;
+const RSS_KIB: u64 = 2048;
 
 pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Check> {
     let mut checks = vec![exits(evidence), resources(evidence)];
