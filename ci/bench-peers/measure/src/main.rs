@@ -2,6 +2,8 @@
 //! that is built on the published crate, and says whether it is good enough.
 //! Each part says what it measures, and how.
 
+#[path = "../../pressed.rs"]
+mod pressed;
 mod gates;
 mod generator;
 mod memory;

@@ -19,17 +19,16 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the time is read")]
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::unistd::Pid;
-
 use crate::gates::Gates;
+use crate::pressed::{must_hold, play};
 use crate::quantile::{median, milliseconds, quantile};
 use crate::server::Server;
 
@@ -42,7 +41,6 @@ const ABORTED: usize = 20;
 /// that is held up is seen, and contend for the processors all the time, so that
 /// the worst echo is no matter of chance.
 const CLIENTS: usize = 2;
-const PAYLOAD: usize = 64;
 
 /// Until the clients are up to speed.
 const WARM_UP: Duration = Duration::from_millis(100);
@@ -132,10 +130,12 @@ fn upgrade(program: &str, gib: u64, aborted: usize) -> io::Result<Vec<Upgrade>> 
     let options = [format!("gib={gib}"), format!("abort-if={}", flag.0.display())];
     let mut abort = Some(flag);
     let server = Server::start(program, &options.each_ref().map(String::as_str))?;
-    must_hold(server.pid(), gib)?;
+    must_hold(server.pid().as_raw().unsigned_abs(), gib)?;
     let worst = Arc::new(AtomicU64::new(0));
     for _ in 0..CLIENTS * thread::available_parallelism()?.get() {
-        play(server.address, Arc::clone(&worst))?;
+        let socket = TcpStream::connect(server.address)?;
+        socket.set_nodelay(true)?;
+        play(socket, Arc::clone(&worst))?;
     }
     thread::sleep(WARM_UP);
     await_word(&server, "started")?;
@@ -189,46 +189,6 @@ impl Drop for Flag {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// A client that has its bytes echoed as fast as it can, one exchange at a
-/// time, and keeps the longest in `worst`, until the server is gone.
-fn play(address: SocketAddr, worst: Arc<AtomicU64>) -> io::Result<()> {
-    let mut socket = TcpStream::connect(address)?;
-    socket.set_nodelay(true)?;
-    let mut byte = [0];
-    while byte != *b"\n" {
-        socket.read_exact(&mut byte)?;
-    }
-    thread::spawn(move || {
-        let mut bytes = [7; PAYLOAD];
-        loop {
-            let sent = Instant::now();
-            if socket.write_all(&bytes).and_then(|()| socket.read_exact(&mut bytes)).is_err() {
-                return;
-            }
-            let took = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            worst.fetch_max(took, Ordering::Relaxed);
-        }
-    });
-    Ok(())
-}
-
-/// Fails if the process does not hold so much memory, or in huge pages, of
-/// which a fork makes little: 1 GiB in small ones needs 2 MiB of page tables.
-fn must_hold(pid: Pid, gib: u64) -> io::Result<()> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
-    let (resident, tables) = (kib("VmRSS:"), kib("VmPTE:"));
-    if resident < gib << 20 || tables < gib << 11 {
-        return Err(io::Error::other(format!(
-            "{resident} KiB resident in {tables} KiB of page tables are less than {gib} GiB in small pages"
-        )));
-    }
-    Ok(())
 }
 
 fn medians((_, of): Row, pair: &Pair) -> [Duration; 2] {

@@ -1,6 +1,8 @@
 //! Sets this project's library beside its peers, and beside those who restart without
 //! one: each part says what it measures, and how.
 
+#[path = "../../pressed.rs"]
+mod pressed;
 mod clock;
 mod peer;
 mod figures;

@@ -5,9 +5,7 @@
 //! What counts is the worst round trip from the trigger until the new process has
 //! answered, and a little longer.
 
-use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +16,12 @@ use crate::client;
 use crate::clock::{milliseconds, now};
 use crate::figures::{Figures, median};
 use crate::peer::{OURS, Paths, Peer};
+use crate::pressed;
 use crate::service::Service;
 use crate::telling;
 
 /// To each processor, so that a worker that is held up is seen.
 const CLIENTS: usize = 2;
-const PAYLOAD: usize = 64;
 /// Of empty processes in each round; to fill one takes seconds.
 const EMPTY: usize = 3;
 /// Until the clients are up to speed.
@@ -69,10 +67,10 @@ fn worst(
     options: &[String],
 ) -> io::Result<f64> {
     let service = Service::start(peer, paths, scratch, options)?;
-    must_hold(service.main(), gib)?;
+    pressed::must_hold(service.main(), gib)?;
     let worst = Arc::new(AtomicU64::new(0));
     for _ in 0..CLIENTS * thread::available_parallelism()?.get() {
-        play(service.address, Arc::clone(&worst))?;
+        pressed::play(client::connect(service.address)?, Arc::clone(&worst))?;
     }
     thread::sleep(WARM_UP);
     let old = service.ask()?;
@@ -92,43 +90,4 @@ fn worst(
         return Err(io::Error::other("there was no echo"));
     }
     Ok(milliseconds(Duration::from_nanos(worst)))
-}
-
-/// A client that has its bytes echoed as fast as it can, one exchange at a time, and
-/// keeps the longest in `worst`, until the server is gone.
-fn play(address: SocketAddr, worst: Arc<AtomicU64>) -> io::Result<()> {
-    let mut socket = client::connect(address)?;
-    let mut byte = [0];
-    while byte != *b"\n" {
-        socket.read_exact(&mut byte)?;
-    }
-    thread::spawn(move || {
-        let mut bytes = [7; PAYLOAD];
-        loop {
-            let sent = now();
-            if socket.write_all(&bytes).and_then(|()| socket.read_exact(&mut bytes)).is_err() {
-                return;
-            }
-            let took = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            worst.fetch_max(took, Ordering::Relaxed);
-        }
-    });
-    Ok(())
-}
-
-/// Fails if the process does not hold so much memory, or in huge pages, of which a
-/// fork makes little: 1 GiB in small ones needs 2 MiB of page tables.
-fn must_hold(pid: u32, gib: u64) -> io::Result<()> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
-    let (resident, tables) = (kib("VmRSS:"), kib("VmPTE:"));
-    if resident < gib << 20 || tables < gib << 11 {
-        return Err(io::Error::other(format!(
-            "{resident} KiB resident in {tables} KiB of page tables are less than {gib} GiB in small pages"
-        )));
-    }
-    Ok(())
 }
