@@ -337,13 +337,9 @@ pub struct Control {
     pub runs: Runs,
 }
 
-/// How runs are made.
-#[derive(Clone, Debug, PartialEq, Args)]
-pub struct Runs {
-    /// What is different from the file
-    #[command(flatten)]
-    pub changes: Changes,
-
+/// What runs leave behind.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Kept {
     /// Leave result.json, the report, the latencies and the whole recording in
     /// this directory
     #[arg(long, value_name = "DIR", env = "HARNESS_OUT")]
@@ -352,6 +348,18 @@ pub struct Runs {
     /// Leave out the recording: the run cannot be judged again
     #[arg(long, requires = "out")]
     pub no_recording: bool,
+}
+
+/// How runs are made.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Runs {
+    /// What is different from the file
+    #[command(flatten)]
+    pub changes: Changes,
+
+    /// What they leave behind
+    #[command(flatten)]
+    pub kept: Kept,
 
     /// Run everything so often
     #[arg(
@@ -504,11 +512,10 @@ mod tests {
                 set: vec!["phases.storm=1s".to_owned()],
                 ..Changes::default()
             },
-            out: Some("dir".into()),
+            kept: Kept { out: Some("dir".into()), no_recording: false },
             repeat: 1,
             until_fail: false,
             require: Vec::new(),
-            no_recording: false,
             allow_tainted: true,
             github: false,
             format: Formats { format: Format::Text, quiet: true },

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 
-use super::{Capability, Changes, Formats};
+use super::{Capability, Changes, Formats, Kept};
 
 /// `harness attach`
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -35,14 +35,9 @@ pub struct Attach {
     #[command(flatten)]
     pub changes: Changes,
 
-    /// Leave result.json, the report, the latencies and the whole recording in
-    /// this directory
-    #[arg(long, value_name = "DIR", env = "HARNESS_OUT")]
-    pub out: Option<PathBuf>,
-
-    /// Leave out the recording: the run cannot be judged again
-    #[arg(long, requires = "out")]
-    pub no_recording: bool,
+    /// What it leaves behind
+    #[command(flatten)]
+    pub kept: Kept,
 
     /// Run nothing, and end with 4, unless this machine has these; `harness doctor`
     /// says what they are

@@ -18,8 +18,7 @@ pub(super) fn attach(attach: &Attach) -> Result<Exit, Trouble> {
     let loaded = load_attached(&attach.scenario, &attach.changes, &attachment)?;
     let runs = Runs {
         changes: attach.changes.clone(),
-        out: attach.out.clone(),
-        no_recording: attach.no_recording,
+        kept: attach.kept.clone(),
         repeat: 1,
         until_fail: false,
         require: attach.require.clone(),

@@ -33,7 +33,7 @@ pub(super) fn of(runs: &Runs, format: Format) -> Vec<OsString> {
             capability.to_possible_value().map(|value| value.get_name().to_owned()),
         );
     }
-    if runs.no_recording {
+    if runs.kept.no_recording {
         flags.push("--no-recording".into());
     }
     if runs.allow_tainted {

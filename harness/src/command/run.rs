@@ -46,7 +46,7 @@ fn several(scenarios: &[PathBuf], runs: &Runs, shard: Option<Shard>) -> Result<E
         for scenario in scenarios {
             let mut arguments: Vec<OsString> = vec!["run".into()];
             arguments.extend_from_slice(&flags);
-            if let Some(out) = &runs.out {
+            if let Some(out) = &runs.kept.out {
                 let case = Case::new(scenario, false, round, out);
                 arguments.extend(["--out".into(), case.out.into()]);
             }
@@ -81,14 +81,14 @@ pub(super) fn judged(
         warn(&lints);
     }
     doctor::demand(&runs.require)?;
-    let outputs = runs.out.as_deref().map(|dir| judge::open(dir, &plan)).transpose()?;
+    let outputs = runs.kept.out.as_deref().map(|dir| judge::open(dir, &plan)).transpose()?;
     let machine = machine::read()
         .map_err(|error| Trouble::Environment(format!("cannot read /proc: {error}")))?;
     let prepared =
         prepare(&mut plan, runs.allow_tainted && !runs.require.contains(&Capability::Netns))?;
     let recording = observe(&plan.share(shard), prepared, format == Format::Quiet)?;
     let run_made = Run { plan, parts: vec![Part { shard, machine, recording }] };
-    if let Some(outputs) = outputs.as_ref().filter(|_| !runs.no_recording) {
+    if let Some(outputs) = outputs.as_ref().filter(|_| !runs.kept.no_recording) {
         run_made.write(outputs.dir())?;
     }
     judge::judge(&run_made, outputs, format, runs.github)

@@ -110,7 +110,7 @@ fn make(
 ) -> Result<Exit, Trouble> {
     // Opened before the first run: a path that cannot be written costs nothing then.
     let mut junit = junit.map(junit::open).transpose()?;
-    let place = Place::open(runs.out.as_deref())?;
+    let place = Place::open(runs.kept.out.as_deref())?;
     let format = runs.format.chosen();
     let done = all_rounds(scenarios, runs, place.dir(), |one| {
         if format == Format::Text {
