@@ -61,7 +61,8 @@ pub(crate) struct Successor {
     listening: bool,
 }
 
-/// What we tell it: the manifest, then words.
+/// What we tell it: the manifest, then words. Dropped, it tells that it is given up:
+/// a fork of a successor that we end would take the end of the pipe for ours.
 #[derive(Debug)]
 struct Words {
     /// `None` once it has closed its end, as the published crate does when it
@@ -189,7 +190,7 @@ impl Successor {
     pub(crate) fn let_go(mut self) -> (Vec<Seen>, Option<OwnedFd>) {
         let said = self.listen().unwrap_or_default();
         self.child.let_go();
-        (said, self.words.pipe)
+        (said, self.words.pipe.take())
     }
 
     /// What it has said since the last time; of one that talks without end, as
@@ -235,6 +236,15 @@ impl Words {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        self.unsent.push(Word::GivenUp.byte());
+        if let Err(error) = self.send() {
+            tracing::warn!(%error, "cannot tell the successor that it is given up");
+        }
     }
 }
 

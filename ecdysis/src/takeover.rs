@@ -99,7 +99,7 @@ impl Join {
     /// Returns when this process is settled, with what is still to be done. No error
     /// can stop it: a predecessor that cannot be heard is one that is gone, and we
     /// hold its sockets. `None`: this process was told to stop before it heard *go*,
-    /// or cannot say that it is ready, and is none of the service.
+    /// cannot say that it is ready, or was given up, and is none of the service.
     pub(crate) fn run(mut self) -> Option<Then> {
         let gone = |error: io::Error| {
             tracing::error!(%error, "cannot hear the predecessor, carrying on without it");
@@ -132,6 +132,11 @@ impl Join {
                             return None;
                         }
                         point!(ACCEPTING_HAS_BEGUN);
+                    }
+                    Act::GiveWay => {
+                        tracing::error!("the predecessor has given this process up, and serves on");
+                        self.give_way();
+                        return None;
                     }
                     Act::Settle(then) => {
                         point!(SETTLED_IS_HEARD);
@@ -167,6 +172,14 @@ impl Join {
             && let Err(error) = self.predecessor.part(EMPTYING)
         {
             tracing::warn!(%error, "cannot wait for the predecessor to empty what we do not want");
+        }
+    }
+
+    /// Accepts no more, if it did: the predecessor serves again. What it has accepted
+    /// is drained.
+    fn give_way(&self) {
+        if self.watch.advance(Phase::Serving, Phase::Draining) {
+            self.registry.clear(None);
         }
     }
 

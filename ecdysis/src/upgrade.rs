@@ -17,7 +17,7 @@ use crate::course::{Course, Stage};
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::listed::Tenure;
 use crate::phase::Phase;
-use crate::protocol::{Do, Later, Leaving, Seen, Verdict, Word};
+use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word};
 use crate::report::UpgradeReport;
 use crate::spare::used_up;
 use crate::state::{self, StateMaker};
@@ -287,14 +287,14 @@ impl Drive<'_> {
                 self.course.registry.take_back();
                 self.course.watch.set(Phase::Serving);
             }
-            Do::Say(Word::Go) => {
+            Do::SayGo => {
                 point!(ACCEPTING_HAS_STOPPED?);
                 successor.say(Word::Go)?;
                 point!(GO_IS_SAID);
             }
-            Do::Say(word @ Word::Settled(_)) => {
+            Do::SaySettled(then) => {
                 self.settling(successor);
-                if let Err(error) = say_settled(successor, word) {
+                if let Err(error) = say_settled(successor, then) {
                     tracing::error!(%error, "cannot tell the successor, which serves, more");
                 }
                 point!(SETTLED_HAS_BEEN_SAID);
@@ -350,9 +350,9 @@ fn probation(
     successor.wait(most, wake)
 }
 
-fn say_settled(successor: &mut Successor, word: Word) -> io::Result<()> {
+fn say_settled(successor: &mut Successor, then: Then) -> io::Result<()> {
     point!(SETTLED_IS_SAID?);
-    successor.say(word)
+    successor.say(Word::Settled(then))
 }
 
 #[cfg(all(test, feature = "tokio_ecdysis"))]

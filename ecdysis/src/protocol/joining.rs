@@ -23,6 +23,8 @@ pub(crate) enum Act {
     Accept,
     /// From now on this process may be upgraded itself; this is still to be done.
     Settle(Then),
+    /// Accept nothing, or no more: the predecessor serves on.
+    GiveWay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,10 @@ impl Joining {
             (Join::Waiting, Heard::Gone) => {
                 self.state = Join::Settled;
                 vec![Act::Accept, Act::Settle(Then::Serve)]
+            }
+            (Join::Initialising | Join::Waiting | Join::Unsettled, Heard::Word(Word::GivenUp)) => {
+                self.state = Join::Settled;
+                vec![Act::GiveWay]
             }
             (Join::Unsettled, Heard::Word(Word::Settled(then))) => {
                 self.state = Join::Settled;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::words::{Later, Then, Word};
+use super::words::{Later, Then};
 use crate::manifest::Dialect;
 
 /// How long a successor that has closed its ready pipe is given to turn out
@@ -71,8 +71,10 @@ pub(crate) enum Do {
     StopAccepting,
     /// Accept again.
     AcceptAgain,
-    /// Say this to the successor.
-    Say(Word),
+    /// Tell the successor that we have stopped accepting.
+    SayGo,
+    /// Tell the successor that it is settled, and what was asked of us meanwhile.
+    SaySettled(Then),
     /// Remember whether it wants the descriptor in this place of the manifest.
     Mark {
         /// The place, from 0.
@@ -80,7 +82,8 @@ pub(crate) enum Do {
         /// Whether it does.
         wanted: bool,
     },
-    /// End the successor, if it has not ended, and reap it.
+    /// End the successor, if it has not ended, and reap it. Whatever is left of it
+    /// hears that it was given up.
     Kill,
     /// The upgrade is over.
     Finish(Verdict),
@@ -220,7 +223,7 @@ impl Leaving {
     fn hand_off(&mut self, now: Instant, dialect: Dialect) -> Vec<Do> {
         self.state = Leave::Probation(dialect);
         self.deadline = now + self.probation;
-        let go = (dialect == Dialect::Ours).then_some(Do::Say(Word::Go));
+        let go = (dialect == Dialect::Ours).then_some(Do::SayGo);
         [Do::StopAccepting].into_iter().chain(go).collect()
     }
 
@@ -229,7 +232,7 @@ impl Leaving {
             // It was ours after all, and slow to say so: it waits for *go*.
             Seen::Ready(Dialect::Ours) if dialect == Dialect::Published => {
                 self.state = Leave::Probation(Dialect::Ours);
-                vec![Do::Say(Word::Go)]
+                vec![Do::SayGo]
             }
             // A successor that has gone may still have written these first.
             Seen::Ready(_) | Seen::Paused | Seen::Closed | Seen::Garbage => Vec::new(),
@@ -308,7 +311,7 @@ impl Leaving {
                 self.deadline = now + SETTLING;
                 self.owed = false;
                 self.stopping |= matches!(self.then, Then::Stop | Then::PartialStop);
-                vec![Do::Say(Word::Settled(self.then))]
+                vec![Do::SaySettled(self.then)]
             }
         }
     }

@@ -32,6 +32,8 @@ enum Step {
     Garbage,
     /// The successor closes its ready pipe.
     Close,
+    /// The successor ends, and a fork of it goes on with all that it had.
+    Fork,
     /// The successor is told to stop: one that serves ends, one that does not yet
     /// says so when it should.
     StopSuccessor,
@@ -49,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::AskStop),
         1 => Just(Step::Garbage),
         1 => Just(Step::Close),
+        1 => Just(Step::Fork),
         1 => Just(Step::StopSuccessor),
     ]
 }
@@ -70,6 +73,7 @@ struct World {
     upgrade_asked: bool,
     new_stopped: bool,
     new_declines: bool,
+    new_forked: bool,
 }
 
 impl World {
@@ -92,6 +96,7 @@ impl World {
             upgrade_asked: false,
             new_stopped: false,
             new_declines: false,
+            new_forked: false,
         }
     }
 
@@ -130,6 +135,11 @@ impl World {
             }
             Step::Garbage if self.new_alive => self.to_old.push_back(Seen::Garbage),
             Step::Close if self.new_alive => self.to_old.push_back(Seen::Closed),
+            Step::Fork if self.new_alive && !self.new_forked => {
+                self.new_forked = true;
+                self.to_old.push_back(Seen::Died);
+            }
+            Step::StopSuccessor if self.new_forked => {}
             Step::StopSuccessor if self.new_alive && self.new_accepts => {
                 self.new_stopped = true;
                 if self.settled.is_none() {
@@ -138,7 +148,7 @@ impl World {
                 self.end_successor();
             }
             Step::StopSuccessor if self.new_alive => self.new_declines = true,
-            Step::Garbage | Step::Close | Step::StopSuccessor => {}
+            Step::Garbage | Step::Close | Step::Fork | Step::StopSuccessor => {}
         }
     }
 
@@ -150,9 +160,17 @@ impl World {
             match action {
                 Do::StopAccepting => self.old_accepts = false,
                 Do::AcceptAgain => self.old_accepts = true,
-                Do::Say(word) => self.to_new.push_back(Heard::Word(word)),
+                Do::SayGo => self.to_new.push_back(Heard::Word(Word::Go)),
+                Do::SaySettled(then) => {
+                    self.to_new.push_back(Heard::Word(Word::Settled(then)));
+                }
                 Do::Mark { .. } => {}
-                Do::Kill => self.end_successor(),
+                Do::Kill => {
+                    self.to_new.push_back(Heard::Word(Word::GivenUp));
+                    if !self.new_forked {
+                        self.end_successor();
+                    }
+                }
                 Do::Finish(verdict) => {
                     assert_eq!(self.verdict, None, "an upgrade ends once");
                     self.verdict = Some(verdict);
@@ -174,6 +192,7 @@ impl World {
                     return;
                 }
                 Act::Settle(_) if self.new_declines => return,
+                Act::GiveWay => self.end_successor(),
                 // However slowly it says so.
                 Act::SayReady => self.to_old.extend([Seen::Paused, Seen::Ready(Dialect::Ours)]),
                 Act::Accept => self.new_accepts = true,
@@ -195,7 +214,9 @@ impl World {
     }
 
     fn check(&self) {
-        assert!(!(self.old_accepts && self.new_accepts), "two generations accept at once");
+        // Of one that forks on probation, until it hears that it was given up.
+        let both = self.old_accepts && self.new_accepts && !self.new_forked;
+        assert!(!both, "two generations accept at once");
         if let Some(verdict) = self.verdict
             && self.old_alive
         {
@@ -203,7 +224,8 @@ impl World {
                 assert!(!self.old_accepts, "the old generation accepts after its end");
             } else {
                 assert!(self.old_accepts, "a failed upgrade must leave the old one accepting");
-                assert!(!self.new_alive, "a failed upgrade must leave no successor");
+                let lives = self.new_alive && !self.new_forked;
+                assert!(!lives, "a failed upgrade must leave no successor");
             }
         }
     }
@@ -243,6 +265,11 @@ proptest! {
         let new_serves = world.new_alive && !world.new_declines;
         if new_serves || (world.old_alive && !completed) {
             prop_assert!(world.old_accepts || world.new_accepts, "nobody accepts");
+        }
+        // What a fork of a successor holds is no part of a service that its
+        // predecessor serves.
+        if world.new_forked && world.old_accepts {
+            prop_assert!(!world.new_accepts || world.settled.is_some(), "a rogue serves");
         }
         // A stop is not undone by the one who would roll back.
         if world.new_stopped {

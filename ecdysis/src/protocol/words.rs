@@ -26,6 +26,9 @@ pub(crate) enum Word {
     /// We let go of the sockets. You may be upgraded yourself now; and this was
     /// asked of us meanwhile.
     Settled(Then),
+    /// We serve on, and you are none of the service. Killing it says the same to a
+    /// process that we have started, and nothing to one that has forked since.
+    GivenUp,
 }
 
 /// What was asked of the predecessor when it could not do it any more. What
@@ -44,12 +47,13 @@ pub(crate) enum Then {
 
 impl Word {
     /// Every word, and the byte that it is on the wire.
-    const ALL: [(Self, u8); 5] = [
+    const ALL: [(Self, u8); 6] = [
         (Self::Go, b'G'),
         (Self::Settled(Then::Serve), b'S'),
         (Self::Settled(Then::Upgrade), b'U'),
         (Self::Settled(Then::Stop), b'F'),
         (Self::Settled(Then::PartialStop), b'P'),
+        (Self::GivenUp, b'X'),
     ];
 
     /// On the wire each word is a byte.

@@ -54,6 +54,16 @@ fn one_that_leaves_its_pipes_to_a_helper_and_dies_is_noticed() {
     survives("sleep 1000 & exit 1", "ended before it was ready (exit status: 1)", &[]);
 }
 
+/// It took the end of its pipe for its predecessor's, and served beside it.
+#[test]
+fn one_that_goes_into_the_background_gives_way() {
+    let background = "\"$real\" \"$@\" & exit 0";
+    let mut server = survives(background, "ended before it was ready (exit status: 0)", &[]);
+    server.log_until("given this process up");
+    signal(server.greet().pid, Signal::SIGTERM);
+    server.log_to_the_end();
+}
+
 #[test]
 fn a_missing_program_is_reported_as_such_and_can_be_put_back() {
     let mut server = Server::start(&[]);
