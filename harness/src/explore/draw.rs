@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
+use super::bounds;
 use super::sound::sound;
 use crate::chance;
 use crate::event::Anchor;
@@ -16,13 +17,6 @@ use crate::scenario::plan::{
     Upgrades, When,
 };
 use crate::scenario::vary::Vary;
-
-/// Operations per second of all populations together. It is what a machine with two
-/// processors generates in time while it also runs the server.
-const MOST_RATE: f64 = 1500.0;
-
-/// Bytes per second of all populations together, each way.
-const MOST_BYTES: f64 = 16e6;
 
 /// No upgrade after this one is hit by a fault: a fault whose upgrade never comes
 /// proves nothing, and makes the rest of its run worth no more.
@@ -44,7 +38,7 @@ pub fn draw(base: &Plan, vary: &Vary, seed: u64, number: u64) -> Plan {
     for load in &mut loads {
         swell(load, phases, &mut chance.of(&format!("swell {}", load.name)));
     }
-    within_bounds(&mut loads);
+    bounds::keep_within(&mut loads);
     let mut plan = Plan {
         name: format!("{}-{number}", base.name),
         about: format!("Schedule {number} of those drawn from {seed:#x}"),
@@ -253,27 +247,6 @@ fn swell(load: &mut Load, phases: Phases, chance: &mut StdRng) {
             offset: Offset(chance.random_range(-5_000..=5_000) * 1000),
             count: whole(scaled(chance, 4.0, 64.0)).try_into().unwrap_or(4),
         });
-    }
-}
-
-/// Lowers the rates until the generator keeps up with them.
-fn within_bounds(loads: &mut [Load]) {
-    let rate = |load: &Load| load.rate.max(load.ramp.map_or(0.0, |ramp| ramp.to));
-    let bytes = |load: &Load| {
-        let (least, most) = load.payload;
-        rate(load) * (least + most) as f64 / 2.0
-    };
-    let rates: f64 = loads.iter().map(rate).sum();
-    let all: f64 = loads.iter().map(bytes).sum();
-    let factor = (MOST_RATE / rates).min(MOST_BYTES / all);
-    if factor >= 1.0 {
-        return;
-    }
-    for load in loads {
-        load.rate = (load.rate * factor).max(1.0);
-        if let Some(ramp) = &mut load.ramp {
-            ramp.to = (ramp.to * factor).max(1.0);
-        }
     }
 }
 

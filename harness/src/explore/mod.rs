@@ -3,6 +3,7 @@
 
 mod odds;
 mod sound;
+mod bounds;
 mod draw;
 mod proposals;
 mod shrink;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bounds;
 use crate::scenario::plan::{Arrivals, Load, LoadKind, Pace, Phases, Plan, Ramp, Upgrades, When};
 
 /// How many upgrades before and after the first harm are kept.
@@ -96,8 +97,16 @@ fn upgrades(plan: &Plan, around: Option<u64>) -> Vec<Plan> {
     numbers.dedup();
     let fewer = |most| Plan { upgrades: Some(Upgrades { most, ..all }), ..plan.clone() };
     // A server may also fail when it is left alone.
-    let none = Plan { upgrades: None, ..plan.clone() };
-    std::iter::once(none).chain(numbers.into_iter().map(fewer)).collect()
+    let mut proposals = vec![Plan { upgrades: None, ..plan.clone() }];
+    proposals.extend(numbers.into_iter().map(fewer));
+    if all.most > 1 {
+        // What each of many does to few clients, one alone does hardly ever, unless
+        // there are more clients.
+        let mut crowded = fewer(1);
+        bounds::raise(&mut crowded.loads);
+        proposals.insert(2, crowded);
+    }
+    proposals
 }
 
 /// Without bursts and ramps, or with fewer and smaller ones.

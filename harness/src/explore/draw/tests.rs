@@ -2,6 +2,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::super::bounds::MOST_RATE;
 use super::*;
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/every-population.toml");

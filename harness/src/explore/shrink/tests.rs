@@ -85,7 +85,24 @@ fn the_upgrades_around_the_first_harm_are_found_at_once() {
         if most >= 31 { Answer::Fails } else { Answer::Holds }
     });
     assert_eq!(search.plan.upgrades.map(|all| all.most), Some(31));
-    assert_eq!(tried[..6], [0, 1, 2, 5, 30, 32], "{tried:?}");
+    assert_eq!(tried[..7], [0, 1, 1, 2, 5, 30, 32], "{tried:?}");
+}
+
+/// What one upgrade does to one client of many was kept with several upgrades.
+#[test]
+fn one_upgrade_that_needs_more_clients_gets_them() {
+    let plan = drawn(7);
+    let plan = Plan {
+        upgrades: plan.upgrades.map(|all| crate::scenario::plan::Upgrades { most: 9, ..all }),
+        ..plan
+    };
+    let rate = |plan: &Plan| plan.loads.iter().map(|load| load.rate).sum::<f64>();
+    let needed = rate(&plan).min(1200.0);
+    let upgrades = |plan: &Plan| plan.upgrades.map_or(0, |all| all.most);
+    let search =
+        shrunk(plan, |plan| upgrades(plan) > 1 || upgrades(plan) == 1 && rate(plan) >= needed);
+    assert_eq!(upgrades(&search.plan), 1);
+    assert!(rate(&search.plan) >= needed);
 }
 
 #[test]
