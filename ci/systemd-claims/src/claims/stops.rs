@@ -40,6 +40,10 @@ pub(crate) fn drain(report: &mut Report) -> Result<(), Failure> {
         unit.until("SubState", "reload-notify")?;
         stop(&unit, vec![greet(unit.address())?], REQUEST)
     });
+    report.claim("systemctl stop drains for longer than TimeoutStopSec=1", {
+        let unit = Plan::new("longer", 7115).set("TimeoutStopSec=1").start()?;
+        stop(&unit, vec![greet(unit.address())?], LONG)
+    });
     Ok(())
 }
 
