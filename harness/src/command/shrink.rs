@@ -38,14 +38,13 @@ pub(super) fn shrink(shrink: &Shrink) -> Result<Exit, Trouble> {
     complain(&format!("{culprit} in {odds} of the whole plan: {before}\n"));
     let around = RunResult::read(&shrink.run).ok().and_then(|result| result.first_upgrade());
     let needed = odds.threshold(shrink.runs_per_step);
-    let search = explore::shrink(plan, around, &mut |plan, what| {
+    let mut search = explore::shrink(plan, around, &mut |plan, what| {
         bench.try_out(plan, &culprit, needed, what)
     });
     if let Some(trouble) = bench.trouble {
         return Err(trouble);
     }
-    // It has been tried often enough to be kept, but not to say how often it fails.
-    let (final_odds, _) = bench.failures(&search.plan, &culprit, shrink.runs_per_step, 0)?;
+    let final_odds = bench.confirm(&mut search, &culprit, needed)?;
     let text = scenario(&search, &out, &culprit, final_odds);
     fs::write(&out, text)
         .map_err(|error| Trouble::Usage(format!("cannot write {}: {error}", out.display())))?;
@@ -179,6 +178,25 @@ impl Bench {
             odds.of += u32::from(trial.shown() != Shown::Nothing);
         }
         Ok((odds, made))
+    }
+
+    /// How often the smallest plan fails. Of many that are tried, some fail often
+    /// enough by chance; if it was such a one, the next larger takes its place.
+    fn confirm(
+        &mut self,
+        search: &mut Search,
+        culprit: &str,
+        needed: u32,
+    ) -> Result<Odds, Trouble> {
+        loop {
+            let (odds, _) = self.failures(&search.plan, culprit, self.runs, 0)?;
+            if odds.failed >= needed || self.interrupted {
+                return Ok(odds);
+            }
+            let Some(larger) = search.larger.pop() else { return Ok(odds) };
+            complain(&format!("step back: failed only {} of {}\n", odds.failed, odds.of));
+            search.plan = larger;
+        }
     }
 
     fn run(&mut self, plan: &Plan) -> Result<Trial, Trouble> {

@@ -1,6 +1,7 @@
 //! The smallest plan that still fails in the same way, by trying.
 
 use std::collections::HashSet;
+use std::mem;
 
 use super::proposals::PASSES;
 use super::sound::sound;
@@ -22,6 +23,8 @@ pub enum Answer {
 pub struct Search {
     /// The smallest plan that was seen to fail.
     pub plan: Plan,
+    /// Those that were before it, the smallest last.
+    pub larger: Vec<Plan>,
     /// Plans that were tried.
     pub tried: usize,
     /// Whether nothing that is left could be tried; otherwise there was no time.
@@ -37,8 +40,12 @@ pub fn shrink(
     try_out: &mut dyn FnMut(&Plan, &str) -> Answer,
 ) -> Search {
     // What cannot be written could not be left behind, and is tried as it is.
-    let mut search =
-        Search { plan: sound(plan.clone()).unwrap_or(plan), tried: 0, finished: false };
+    let mut search = Search {
+        plan: sound(plan.clone()).unwrap_or(plan),
+        larger: Vec::new(),
+        tried: 0,
+        finished: false,
+    };
     let mut known = HashSet::new();
     known.insert(search.plan.to_toml());
     loop {
@@ -48,7 +55,9 @@ pub fn shrink(
                 let proposals = pass(&search.plan, around).into_iter().filter_map(sound);
                 let mut fresh = proposals.filter(|plan| known.insert(plan.to_toml()));
                 match first_that_fails(&mut fresh, &mut search.tried, |plan| try_out(plan, what)) {
-                    Ok(Some(smaller)) => search.plan = smaller,
+                    Ok(Some(smaller)) => {
+                        search.larger.push(mem::replace(&mut search.plan, smaller));
+                    }
                     Ok(None) => break,
                     Err(NoTime) => return search,
                 }

@@ -117,6 +117,8 @@ fn a_search_without_time_says_so_and_keeps_what_it_has() {
     });
     assert!(!search.finished);
     assert_eq!(search.tried, 3);
+    assert_eq!(search.larger.len(), 3);
+    assert_ne!(search.larger.last(), Some(&search.plan));
 }
 
 #[test]
