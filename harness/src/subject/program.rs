@@ -208,8 +208,8 @@ fn locate(name: &str) -> Result<PathBuf, BuildError> {
     let mut tried = Vec::new();
     if let Some(root) = workspace() {
         let workspace = Workspace::new(root);
-        if workspace.has(name)? {
-            return workspace.build(name);
+        if let Some(package) = workspace.package_with(name)? {
+            return workspace.build(&package, name);
         }
         tried.push(format!("among the binaries of the Cargo workspace {:?}", workspace.root));
     } else {
@@ -262,19 +262,21 @@ impl Workspace {
         Self { root, cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()) }
     }
 
-    /// Whether one of its packages has a binary of this name.
-    fn has(&self, name: &str) -> Result<bool, BuildError> {
+    /// The id of that of its packages which has a binary of this name.
+    fn package_with(&self, name: &str) -> Result<Option<String>, BuildError> {
         let metadata = self.run(&["metadata", "--no-deps", "--format-version=1"])?;
         let metadata: Value = serde_json::from_str(&metadata).unwrap_or_default();
         Ok(array(&metadata, "packages")
             .iter()
-            .flat_map(|package| array(package, "targets"))
-            .any(|target| is_binary(target, name)))
+            .find(|package| array(package, "targets").iter().any(|target| is_binary(target, name)))
+            .and_then(|package| package.get("id")?.as_str().map(str::to_owned)))
     }
 
-    fn build(&self, name: &str) -> Result<PathBuf, BuildError> {
-        let mut arguments =
-            vec!["build", "--bin", name, "--message-format=json-render-diagnostics"];
+    /// Of that package alone: with all of the workspace, its dependencies would have
+    /// other features, and what `cargo build --package` has built be built again.
+    fn build(&self, package: &str, name: &str) -> Result<PathBuf, BuildError> {
+        let format = "--message-format=json-render-diagnostics";
+        let mut arguments = vec!["build", "--package", package, "--bin", name, format];
         if !cfg!(debug_assertions) {
             arguments.push("--release");
         }
