@@ -75,6 +75,12 @@ impl Errors {
         Ok(Self { calls })
     }
 
+    /// Whether it is the runtime's of the program's language, which ends the process in
+    /// which it fails.
+    pub fn is_runtimes(&self, call: Sysno) -> bool {
+        self.calls.get(&call).is_some_and(|ways| ways.only.is_some())
+    }
+
     /// With what a call of `whom` can be made to fail, as the manual names it. Nothing:
     /// it is not in the table.
     pub fn of(&self, whom: Whom, call: Sysno) -> impl Iterator<Item = Errno> {
@@ -112,6 +118,7 @@ mod tests {
         assert!(of(Whom::Successor, Sysno::execve).contains(&Errno::ETXTBSY));
         assert!(!of(Whom::Successor, Sysno::mmap).is_empty());
         assert!(of(Whom::Predecessor, Sysno::mmap).is_empty());
+        assert!(errors.is_runtimes(Sysno::mmap) && !errors.is_runtimes(Sysno::pipe2));
         assert!(parse("EWHAT").is_err());
     }
 }

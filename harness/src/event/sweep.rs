@@ -99,7 +99,7 @@ pub struct Hit {
     pub accepted: u64,
     /// The clients' addresses of the TCP connections that a killed process had.
     pub clients: BTreeSet<SocketAddr>,
-    /// How it ended, if it was killed.
+    /// How it ended, if it was killed or crashed of it.
     pub ended: Option<Exit>,
 }
 

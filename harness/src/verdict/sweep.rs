@@ -67,7 +67,8 @@ pub struct PointVerdict {
     pub number: Option<u64>,
     /// How far the upgrade had come.
     pub phase: Option<Phase>,
-    /// How the process ended, if it was killed: the proof that it was.
+    /// How the process ended, if it was killed, which is the proof that it was, or
+    /// crashed of what was done to it.
     pub ended: Option<crate::event::Exit>,
     /// The upgrade completed all the same.
     pub completed: bool,
@@ -233,7 +234,8 @@ fn wrongs(point: &Point, hit: &Hit, harmed: &Harmed, whom: Whom) -> Vec<String> 
         return wrong;
     }
     // Who is not ready has no business with clients.
-    let may_own = kills && (whom == Whom::Predecessor || hit.phase == Phase::Ready);
+    let crashed = !kills && hit.ended.is_some() && whom == Whom::Successor;
+    let may_own = crashed || kills && (whom == Whom::Predecessor || hit.phase == Phase::Ready);
     if harmed.others > 0 || (harmed.owned > 0 && !may_own) {
         wrong.push(format!(
             "harmed: {} ({} of {} on connections of the process)",

@@ -90,7 +90,7 @@ fn controls(figures: &Figures) -> Vec<Gate> {
             Role::Floor => {
                 Some((format!("{}: nobody was harmed ({harm})", peer.title), runs > 0 && harm == 0))
             }
-            Role::Graceful => None,
+            Role::Graceful | Role::Subtle => None,
         }
     };
     PEERS.iter().filter_map(gate).collect()

@@ -292,8 +292,10 @@ fn render(arguments: &Arguments, figures: &Figures) -> Done<()> {
     }
     if let Some(readme) = &arguments.readme {
         let text = format!(
-            "{}\nMedians. Harm is by upgrade; *large* is a process of {} GiB. Where this library is \
-             not the best:\n\n{}\n{}\n{PLOTS}",
+            "{}\nMedians. Harm is by upgrade; *large* is a process of {} GiB. Who drains a queue \
+             before he closes it loses it in one of sixty upgrades, which are more than are made \
+             here (`harness control drained-queue`). Where this library is not the \
+             best:\n\n{}\n{}\n{PLOTS}",
             table::summary(figures),
             figures.environment.gib,
             table::behind(figures),

@@ -90,6 +90,13 @@ impl Aims {
         self.done
     }
 
+    /// Whether the process that this is done to may end of it, whenever it comes to
+    /// the call: a thread of its runtime may do so when it serves.
+    pub(super) fn may_end_it(&self, aim: &Aim) -> bool {
+        let Aim::Fail { call, .. } = aim else { return false };
+        call.parse().is_ok_and(|call| self.errors.is_runtimes(call))
+    }
+
     /// The next point.
     pub(super) fn next(&mut self) -> Option<(Aim, Deed)> {
         let next = if self.course.errors {

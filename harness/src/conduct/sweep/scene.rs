@@ -59,7 +59,8 @@ impl<'s, 'a> Scene<'s, 'a> {
         }
         while self.stage.interrupted.is_none() {
             let Some((aim, deed)) = aims.next() else { break };
-            let point = match self.point(aim, deed) {
+            let may_end = aims.may_end_it(&aim);
+            let point = match self.point(aim, deed, may_end) {
                 Ok(point) => point,
                 Err(trouble) => return (points, Some(trouble)),
             };
@@ -114,8 +115,8 @@ impl<'s, 'a> Scene<'s, 'a> {
         self.tracer.rest(serving).map_err(|error| format!("cannot trace the server: {error}"))
     }
 
-    /// One upgrade that is hit.
-    fn point(&mut self, aim: Aim, deed: Deed) -> Result<Point, String> {
+    /// One upgrade that is hit; `may_end`: the process may crash of it, and later.
+    fn point(&mut self, aim: Aim, deed: Deed, may_end: bool) -> Result<Point, String> {
         let old = self.stage.serving().ok_or("the server has ended")?;
         let logged = self.log_length();
         let known = self.known();
@@ -140,7 +141,11 @@ impl<'s, 'a> Scene<'s, 'a> {
         drop(trigger);
         point.told = point.told.take().or_else(|| self.complaint(logged));
         if point.answered && !point.nobody {
-            self.afterwards(&mut point)?;
+            self.rest()?;
+            if may_end {
+                self.note_crash(&mut point);
+            }
+            self.afterwards(&mut point);
         }
         point.until = self.stage.clock.now();
         Ok(point)
@@ -227,8 +232,7 @@ impl<'s, 'a> Scene<'s, 'a> {
     }
 
     /// Whether the service is as well as it was.
-    fn afterwards(&mut self, point: &mut Point) -> Result<(), String> {
-        self.rest()?;
+    fn afterwards(&mut self, point: &mut Point) {
         self.since += 1;
         if self.since >= self.healthy_every {
             self.since = 0;
@@ -255,7 +259,18 @@ impl<'s, 'a> Scene<'s, 'a> {
                 self.before = now;
             }
         }
-        Ok(())
+    }
+
+    /// A process that crashed of what was done to it takes its own connections with it,
+    /// and if it was the successor, it is one no more.
+    fn note_crash(&mut self, point: &mut Point) {
+        // Either it or its predecessor is left.
+        self.settle();
+        let Some(hit) = &mut point.hit else { return };
+        if self.stage.subject.is_gone(hit.pid) {
+            hit.ended = Some(ended(self.stage, hit.pid).unwrap_or(Exit::Reaped));
+            point.completed = false;
+        }
     }
 
     /// An upgrade that nothing is done to; whether it completed.

@@ -88,27 +88,44 @@ fn whatever_is_wrong_is_named() {
     }
 }
 
+/// The same, on a connection of the process that was hit.
+fn harm_its_own(episode: &mut Episode, phase: Phase) {
+    harm(episode);
+    let connection = episode.recording.operations[60].connection;
+    let connections = &mut episode.recording.connections;
+    let harmed = connections.iter_mut().find(|one| one.id == connection).unwrap();
+    let local = "127.0.0.1:5000".parse().unwrap();
+    (harmed.served, harmed.local) = (None, Some(local));
+    hit(episode).clients.insert(local);
+    hit(episode).phase = phase;
+}
+
+/// A thread of its runtime comes to the call when the process serves.
+#[test]
+fn a_successor_that_crashes_of_a_failing_call_may_take_its_own_clients_with_it() {
+    for (ended, expected) in
+        [(Some(Exit::Signal(6)), PointOutcome::Met), (None, PointOutcome::Failed)]
+    {
+        let (point, _) = spoiled(Whom::Successor, |episode| {
+            harm_its_own(episode, Phase::Started);
+            hit(episode).ended = ended;
+            let (call, errno) = ("mmap".to_owned(), "ENOMEM".to_owned());
+            episode.points[1].aim = Aim::Fail { call, turn: 1, errno };
+            episode.points[1].told = Some("panicked".to_owned());
+        });
+        assert_eq!(point.outcome, expected, "{:?}", point.wrong);
+    }
+}
+
 #[test]
 fn a_killed_process_may_take_its_own_clients_with_it_and_nobody_else() {
-    let owned = |phase| {
-        move |episode: &mut Episode| {
-            harm(episode);
-            let connection = episode.recording.operations[60].connection;
-            let connections = &mut episode.recording.connections;
-            let harmed = connections.iter_mut().find(|one| one.id == connection).unwrap();
-            let local = "127.0.0.1:5000".parse().unwrap();
-            (harmed.served, harmed.local) = (None, Some(local));
-            hit(episode).clients.insert(local);
-            hit(episode).phase = phase;
-        }
-    };
     for (whom, phase, expected) in [
         (Whom::Predecessor, Phase::Asked, PointOutcome::Met),
         (Whom::Successor, Phase::Ready, PointOutcome::Met),
         // Who is not ready was not to have any.
         (Whom::Successor, Phase::Passed, PointOutcome::Failed),
     ] {
-        let (point, _) = spoiled(whom, owned(phase));
+        let (point, _) = spoiled(whom, |episode| harm_its_own(episode, phase));
         assert_eq!((point.outcome, point.owned, point.others), (expected, 1, 0), "{whom:?}");
     }
     let (point, _) = spoiled(Whom::Predecessor, harm);
