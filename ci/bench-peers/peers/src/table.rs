@@ -272,12 +272,12 @@ pub(crate) fn behind(figures: &Figures) -> String {
         };
         let _ = writeln!(
             text,
-            "* {}: {:.digits$}, {} {:.digits$}; {noise}. {}",
+            "* {}: {:.digits$}, {} {:.digits$}; {noise}.{}",
             of.title,
             compared.ours.median,
             title(compared.best),
             compared.of_best.median,
-            of.excuse.unwrap_or_default(),
+            of.excuse.map(|excuse| format!(" {excuse}")).unwrap_or_default(),
         );
     }
     if text.is_empty() { "Nowhere, in these rounds.\n".to_owned() } else { text }
