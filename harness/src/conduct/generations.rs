@@ -1,7 +1,7 @@
 //! The processes of the subject, as a recording has them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::storm::Storm;
 use crate::event::{Generation, ServerLedger, Sightings};
@@ -55,8 +55,55 @@ pub(super) fn generations(
     generations
 }
 
+/// Removes the ledgers that were read. A server that lives long has processes with the
+/// numbers of earlier ones, and one that leaves no ledger must not get another's.
+pub(super) fn remove_ledgers(directory: &Path, generations: &[Generation]) {
+    for generation in generations.iter().filter(|generation| generation.ledger.is_some()) {
+        // What cannot be removed is a file of the run's own directory.
+        let _ = std::fs::remove_file(ledger(directory, generation.pid));
+    }
+}
+
+fn ledger(directory: &Path, pid: u32) -> PathBuf {
+    directory.join(format!("{pid}.json"))
+}
+
 /// A ledger that is not there, or cannot be read, is missing: the judge says so.
 fn read_ledger(directory: &Path, pid: u32) -> Option<ServerLedger> {
-    let text = std::fs::read(directory.join(format!("{pid}.json"))).ok()?;
+    let text = std::fs::read(ledger(directory, pid)).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The number of a process is another's later, and its ledger was taken for that
+    /// one's.
+    #[test]
+    fn a_ledger_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = ledger(directory.path(), 7);
+        let text = r#"{"generation":3,"pid":7,"accepted":1,"first_read":1,"closed_clean":1,"closed_dirty":0,"bytes_in":1,"bytes_out":1}"#;
+        fs::write(&path, text).unwrap();
+        let read = || read_ledger(directory.path(), 7);
+        let generation = |ledger| Generation {
+            pid: 7,
+            generation: None,
+            seen: crate::clock::Stamp::default(),
+            gone: None,
+            exit: None,
+            ledger,
+            listeners: BTreeSet::new(),
+            resources: None,
+        };
+        remove_ledgers(directory.path(), &[generation(None)]);
+        assert!(path.exists(), "nobody has read it");
+        let found = read();
+        assert!(found.is_some());
+        remove_ledgers(directory.path(), &[generation(found)]);
+        assert!(read().is_none());
+    }
 }

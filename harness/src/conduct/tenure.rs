@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::error::ConductError;
-use super::generations::generations;
+use super::generations::{generations, remove_ledgers};
 use super::interrupt::Interrupts;
 use super::prepare::Prepared;
 use super::relief::Relief;
@@ -104,7 +104,7 @@ impl Tenure {
         let (relief, leaked) = tenure.relieve(plan, played.serving);
         let next = relief.pid();
         let recording = tenure.close(plan, played, leaked, next);
-        tenure.forget();
+        tenure.forget(plan, &recording);
         Ok((tenure, recording, relief))
     }
 
@@ -253,8 +253,11 @@ impl Tenure {
     }
 
     /// What was recorded need not be remembered.
-    fn forget(&mut self) {
+    fn forget(&mut self, plan: &Plan, recording: &Recording) {
         self.subject.forget_gone();
+        if let Some(directory) = self.ledgers(plan) {
+            remove_ledgers(&directory, &recording.generations);
+        }
     }
 }
 
