@@ -55,31 +55,39 @@ pub(crate) fn become_shell(script: &str, role: &str) -> io::Result<io::Error> {
     // The shell cannot name a program other than it is: the zeroth goes beside.
     command.arg("-c").arg(format!("{script}exec \"$0\" \"$@\"")).arg(ourselves);
     command.env(ZEROTH, arguments.next().unwrap_or_default());
-    let new = SHELLS_OWN.into_iter().filter(|name| std::env::var_os(name).is_none());
-    command.env(ADDED, new.collect::<Vec<_>>().join(" "));
+    for name in SHELLS_OWN {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(kept(name), value);
+        }
+    }
     Ok(command.args(arguments).env(ROLE, role).exec())
 }
 
 /// The zeroth argument of the real program, where the shell has been between.
 const ZEROTH: &str = "HARNESS_SHIM_ZEROTH";
 
-/// What shells add to an environment that has not got it: a server that is judged by
-/// what its generations have in theirs must not be judged for that.
+/// What shells add to an environment, or set anew: a server that is judged by what its
+/// generations have in theirs must not be judged for that.
 const SHELLS_OWN: [&str; 4] = ["PWD", "OLDPWD", "SHLVL", "_"];
 
-/// Those that were not there before the shell.
-const ADDED: &str = "HARNESS_SHIM_ADDED";
+/// Where it is kept from the shell.
+fn kept(name: &str) -> String {
+    format!("HARNESS_SHIM_KEPT_{name}")
+}
 
 /// The real program, after the shell.
 pub(crate) fn become_real_after_shell(program: &Path) -> io::Error {
     let zeroth = std::env::var_os(ZEROTH).unwrap_or_default();
     let mut command = Command::new(program);
     command.arg0(zeroth).args(std::env::args_os().skip(1));
-    let added = std::env::var(ADDED).unwrap_or_default();
-    for name in added.split_whitespace().chain([ROLE, ZEROTH, ADDED]) {
-        command.env_remove(name);
+    for name in SHELLS_OWN {
+        match std::env::var_os(kept(name)) {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+        command.env_remove(kept(name));
     }
-    command.exec()
+    command.env_remove(ROLE).env_remove(ZEROTH).exec()
 }
 
 /// A child with what we were given, in the role `role`. We do not wait for it.
