@@ -21,9 +21,14 @@ pub(super) struct Storm {
     pub(super) aim: Aim,
     pub(super) listeners: BTreeMap<u32, BTreeSet<u64>>,
     pub(super) resources: BTreeMap<u32, Resources>,
-    /// The resident memory of each process when it had just begun to serve, KiB.
-    fresh: BTreeMap<u32, u64>,
+    /// The resident memory of each generation when it had just begun to serve, KiB.
+    fresh: Vec<u64>,
+    /// The first that was started by an upgrade.
+    first: Option<u32>,
 }
+
+/// Of so many generations at either end, memory is compared.
+const SOME: usize = 5;
 
 impl Storm {
     pub(super) fn new(plan: &Plan) -> Self {
@@ -33,7 +38,8 @@ impl Storm {
             aim: Aim::default(),
             listeners: BTreeMap::new(),
             resources: BTreeMap::new(),
-            fresh: BTreeMap::new(),
+            fresh: Vec::new(),
+            first: None,
         }
     }
 
@@ -88,6 +94,23 @@ impl Storm {
         stage.wait(settled, |stage| stage.alone(last));
         if let Some(pid) = stage.serving().filter(|_| compares(stage)) {
             self.note_resources(pid);
+            self.compare_memory(pid);
+        }
+    }
+
+    /// Of memory, what is compared is the least of some generations at either end: one
+    /// alone may have had a crowd of clients before it could be looked at.
+    fn compare_memory(&mut self, last: u32) {
+        let some = SOME.min(self.fresh.len() / 2);
+        let least = |generations: &[u64]| generations.iter().min().copied();
+        let (first, rest) = (self.first, self.fresh.len() - some);
+        for (pid, generations) in
+            [(first, self.fresh.get(..some)), (Some(last), self.fresh.get(rest..))]
+        {
+            let held = pid.and_then(|pid| self.resources.get_mut(&pid));
+            if let Some((held, least)) = held.zip(generations.and_then(least)) {
+                held.rss_kib = least;
+            }
         }
     }
 
@@ -165,13 +188,14 @@ impl Storm {
         stage.watch.edges(vec![Edge::Answered(upgrade.number)]);
         self.note_listeners(served.pid);
         if let Ok(resident) = procfs::resident_kib(served.pid) {
-            self.fresh.insert(served.pid, resident);
+            self.fresh.push(resident);
         }
         if self.resources.is_empty() && compares(stage) {
             // Once, the next upgrade waits until this one is wholly over.
             let gone = stage.clock.now().after(stage.plan.target.drain_timeout);
             stage.wait(gone, |stage| stage.alone(upgrade.triggered));
             self.note_resources(served.pid);
+            self.first = Some(served.pid);
         }
     }
 
@@ -183,10 +207,7 @@ impl Storm {
     }
 
     fn note_resources(&mut self, pid: u32) {
-        if let Ok(mut resources) = procfs::resources(pid) {
-            // What was left of the handoff is gone by now; but memory is compared of
-            // processes that have had as few clients as each other.
-            resources.rss_kib = self.fresh.get(&pid).copied().unwrap_or(resources.rss_kib);
+        if let Ok(resources) = procfs::resources(pid) {
             self.resources.insert(pid, resources);
         }
     }

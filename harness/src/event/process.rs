@@ -76,8 +76,8 @@ pub struct Resources {
     pub fds: BTreeMap<u32, String>,
     /// Bytes in `/proc/PID/environ`.
     pub environ_bytes: u64,
-    /// Resident set size when it had just begun to serve, KiB: later it depends on how
-    /// many clients the process has had.
+    /// Resident set size when it had just begun to serve, KiB, the least of up to five
+    /// generations next to it: it depends on how many clients a process has had.
     pub rss_kib: u64,
     /// Threads.
     pub threads: u64,
