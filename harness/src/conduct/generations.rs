@@ -59,7 +59,7 @@ pub(super) fn generations(
 /// numbers of earlier ones, and one that leaves no ledger must not get another's.
 pub(super) fn remove_ledgers(directory: &Path, generations: &[Generation]) {
     for generation in generations.iter().filter(|generation| generation.ledger.is_some()) {
-        // What cannot be removed is a file of the run's own directory.
+        // One that cannot be removed goes with the directory of the run.
         let _ = std::fs::remove_file(ledger(directory, generation.pid));
     }
 }
