@@ -76,6 +76,10 @@ fn harmless(figures: &Figures) -> Vec<Gate> {
     gates
 }
 
+/// With so many upgrades one that loses somebody at one of sixty is convicted but for one
+/// time in a thousand: 60 ln 1000.
+const CERTAIN: u64 = 415;
+
 /// The load was one that shows what it is to show.
 fn controls(figures: &Figures) -> Vec<Gate> {
     let harm = |peer: &Peer| {
@@ -83,6 +87,8 @@ fn controls(figures: &Figures) -> Vec<Gate> {
         storms
             .fold((0, 0), |(runs, harm), storm| (runs + 1, harm + storm.harm.values().sum::<u64>()))
     };
+    let upgrades =
+        |peer: &Peer| figures.storms("storm", peer.id).map(|storm| storm.upgrades).sum::<u64>();
     let gate = |peer: &Peer| {
         let (runs, harm) = harm(peer);
         match peer.role {
@@ -90,7 +96,9 @@ fn controls(figures: &Figures) -> Vec<Gate> {
             Role::Floor => {
                 Some((format!("{}: nobody was harmed ({harm})", peer.title), runs > 0 && harm == 0))
             }
-            Role::Graceful | Role::Subtle => None,
+            Role::Subtle => (upgrades(peer) >= CERTAIN)
+                .then(|| (format!("{}: it was convicted ({harm})", peer.title), harm > 0)),
+            Role::Graceful => None,
         }
     };
     PEERS.iter().filter_map(gate).collect()

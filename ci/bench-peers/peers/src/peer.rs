@@ -20,8 +20,8 @@ pub(crate) enum Role {
     Graceful,
     /// It restarts as one would who has never thought about it: to be convicted.
     Naive,
-    /// The same, but it loses somebody in one of sixty upgrades only: too few of them
-    /// are made here for a conviction to be certain.
+    /// The same, but it loses somebody in one of sixty upgrades only: to be convicted
+    /// where enough of them are made.
     Subtle,
     /// It is left alone: what the machine does to clients by itself.
     Floor,
