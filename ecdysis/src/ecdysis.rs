@@ -244,14 +244,14 @@ impl Ecdysis {
             return Ok(());
         }
         let course = self.course()?;
-        self.start(move |then| {
-            // What the predecessor was asked while it could not do it.
-            match then {
-                Then::Serve => {}
-                Then::Upgrade => drop(upgrade::run(&course, std::env::vars_os().collect())),
-                Then::Stop | Then::PartialStop => upgrade::stop(&course, false),
-            }
-        })?;
+        // What the predecessor was asked while it could not do it.
+        let settled = move |then| match then {
+            Then::Serve => {}
+            Then::Upgrade => drop(upgrade::run(&course, std::env::vars_os().collect())),
+            Then::Stop | Then::PartialStop => upgrade::stop(&course, false),
+        };
+        // Whoever calls this accepts next.
+        self.start(|| true, settled)?;
         self.is_ready = true;
         self.watch.wait_until(|phase| phase != Phase::Starting);
         Ok(())
@@ -383,9 +383,15 @@ impl Ecdysis {
 
     /// Says that this process has initialised. Where there is a predecessor,
     /// the accept gate opens when that has stopped accepting, or is gone.
-    /// `settled` is called, once, when this process may be upgraded in turn. One that
-    /// was stopped before says nothing, and never may.
-    pub(crate) fn start(&self, settled: impl FnOnce(Then) + Send + 'static) -> io::Result<()> {
+    /// The predecessor is not told before `runs` returns, which waits until whatever is
+    /// to serve runs at all; false if it never will. `settled` is called, once, when
+    /// this process may be upgraded in turn. One that was stopped before says nothing,
+    /// and never may.
+    pub(crate) fn start(
+        &self,
+        runs: impl FnOnce() -> bool + Send + 'static,
+        settled: impl FnOnce(Then) + Send + 'static,
+    ) -> io::Result<()> {
         self.sound()?;
         // It must not be waited for: the predecessor serves, and sees it end.
         if matches!(self.phase(), Phase::Draining | Phase::Stopping) {
@@ -417,7 +423,8 @@ impl Ecdysis {
         let (ancestors, most) = (self.ancestors.clone(), self.most_draining);
         let done = Arc::clone(&self.settled);
         thread::Builder::new().name("ecdysis-join".to_owned()).spawn(move || {
-            let then = catch_unwind(AssertUnwindSafe(|| join.run())).unwrap_or_default();
+            let take_over = || if runs() { join.run() } else { None };
+            let then = catch_unwind(AssertUnwindSafe(take_over)).unwrap_or_default();
             // Whatever keeps it from taking over, a panic of ours included: the
             // predecessor serves, and sees this process end.
             if then.is_none() && watch.advance(Phase::Starting, Phase::Draining) {
@@ -535,7 +542,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pid_file = directory.path().join("pid");
         ecdysis.set_pid_file(&pid_file);
-        ecdysis.start(|_| panic!("it is never settled")).unwrap();
+        ecdysis.start(|| true, |_| panic!("it is never settled")).unwrap();
         ecdysis.quit();
         assert_eq!(ecdysis.phase(), Phase::Draining);
         // As it was under way; the process may take its time to end.
@@ -548,7 +555,7 @@ mod tests {
     #[test]
     fn the_stop_of_one_that_serves_is_one_of_the_service() {
         let (ecdysis, mut before) = successor(vec![]);
-        ecdysis.start(|_| {}).unwrap();
+        ecdysis.start(|| true, |_| {}).unwrap();
         before.says(&[Word::Go]);
         ecdysis.watch.wait_until(|phase| phase == Phase::Serving);
         ecdysis.quit();
@@ -561,7 +568,7 @@ mod tests {
     fn one_that_is_stopped_before_it_is_ready_never_says_so() {
         let (mut ecdysis, before) = successor(vec![]);
         ecdysis.quit();
-        ecdysis.start(|_| panic!("it is never settled")).unwrap();
+        ecdysis.start(|| true, |_| panic!("it is never settled")).unwrap();
         ecdysis.ready().unwrap();
         let stopping = ecdysis.upgrade().unwrap_err();
         assert_eq!(stopping.kind(), &UpgradeErrorKind::Stopping);

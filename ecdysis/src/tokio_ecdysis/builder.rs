@@ -291,6 +291,10 @@ impl TokioEcdysisBuilder {
     /// or has vanished, and not before. Inherited sockets that nobody asks for
     /// stay with the predecessor, which serves what is in their queues.
     ///
+    /// The predecessor is told when the runtime has run a task: one whose workers are
+    /// all blocked, or have died, would accept nobody. Until then it is a successor
+    /// that is slow to start, and no client notices.
+    ///
     /// The future resolves when this process has to leave: a successor serves,
     /// or a stop was asked for. It must be polled for signals to have any effect.
     ///
@@ -316,10 +320,11 @@ impl TokioEcdysisBuilder {
             sockets.close_rest();
         }
         let (settle, settling) = oneshot::channel();
-        inner.ecdysis.start(move |then| {
+        let settled = move |then| {
             // Nobody hears it if the future was dropped.
             let _ = settle.send(then);
-        })?;
+        };
+        inner.ecdysis.start(runs_tasks(), settled)?;
         let process = Arc::new(inner);
         let upgrader = Upgrader::new(
             Arc::clone(&process),
@@ -330,6 +335,17 @@ impl TokioEcdysisBuilder {
         );
         Ok((process, upgrader.run()))
     }
+}
+
+/// Waits until this runtime has run a task; false if it ends before. Not to be called
+/// on one of its threads.
+fn runs_tasks() -> impl FnOnce() -> bool + Send + 'static {
+    let (run, runs) = std::sync::mpsc::channel();
+    tokio::spawn(async move {
+        // Nobody waits where there is no predecessor.
+        let _ = run.send(());
+    });
+    move || runs.recv().is_ok()
 }
 
 impl Deref for TokioEcdysisBuilder {

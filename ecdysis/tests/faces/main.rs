@@ -18,6 +18,8 @@ mod in_process;
 mod blocking;
 mod garbage;
 #[cfg(feature = "tokio_ecdysis")]
+mod deaf;
+#[cfg(feature = "tokio_ecdysis")]
 mod probation;
 #[cfg(feature = "tokio_ecdysis")]
 mod stops;

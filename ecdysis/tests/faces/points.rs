@@ -18,7 +18,9 @@ use nix::sys::signal::Signal;
 use Ends::{Alone, CarriedOn, Completes, Crashes, Fails};
 
 use crate::clients::{CLIENTS, Greeted, Looping, Tally, connect, greet, greeted};
-use crate::service::{PATIENCE, Service, Start, eventually, field, has_stopped, signal};
+use crate::service::{
+    PATIENCE, Service, Start, eventually, eventually_is, field, has_stopped, signal,
+};
 
 /// How an upgrade ends at one of whose points something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,8 +246,7 @@ fn processes(service: &Service) -> Vec<u32> {
 
 /// Waits until a process holds what it held before.
 fn holds(service: &Service, pid: u32, before: &Holdings) {
-    let what = format!("{pid} holds {before:?}, and no more");
-    eventually(&what, || (holdings(service, pid) == *before).then_some(()));
+    eventually_is(&format!("what {pid} holds"), before, || holdings(service, pid));
 }
 
 fn holdings(service: &Service, pid: u32) -> Holdings {

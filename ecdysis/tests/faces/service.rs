@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+#[cfg(feature = "failpoints")]
+use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Write, pipe};
 use std::net::SocketAddr;
@@ -265,6 +267,22 @@ pub(crate) fn has_stopped(pid: u32) -> bool {
 
 /// Looks until there is what is looked for, where no event tells of it.
 pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    found(look).unwrap_or_else(|| panic!("in vain: {what}"))
+}
+
+/// Looks until there is what is expected.
+#[cfg(feature = "failpoints")]
+pub(crate) fn eventually_is<T: PartialEq + Debug>(
+    what: &str,
+    expected: &T,
+    mut look: impl FnMut() -> T,
+) {
+    let mut last = None;
+    let met = found(|| (last.insert(look()) == expected).then_some(()));
+    assert!(met.is_some(), "{what}: expected {expected:?}, found {last:?}");
+}
+
+fn found<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
     let pause = Duration::from_millis(1);
     let looks = std::iter::repeat_with(look).take(usize::try_from(PATIENCE.as_millis()).unwrap());
     let paused = looks.inspect(|found| {
@@ -272,7 +290,7 @@ pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
             thread::sleep(pause);
         }
     });
-    paused.flatten().next().unwrap_or_else(|| panic!("in vain: {what}"))
+    paused.flatten().next()
 }
 
 /// The value of `name=value` in a line of the log.

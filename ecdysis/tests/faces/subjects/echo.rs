@@ -5,7 +5,8 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use ecdysis::tokio_ecdysis::{
     DrainOptions, SignalKind, StopOnShutdown, StoppableStream, TokioEcdysisBuilder,
@@ -14,6 +15,7 @@ use ecdysis::{Connections, UnixOptions, UpgradeError};
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use super::span;
@@ -61,6 +63,12 @@ fn configure(builder: &mut TokioEcdysisBuilder, directory: &Path) -> io::Result<
     if let Some(probation) = span("PROBATION") {
         builder.set_probation(probation);
     }
+    if let Some(deadline) = span("READY_DEADLINE") {
+        builder.set_ready_deadline(deadline);
+    }
+    if of("DEAF").is_some() {
+        occupy_every_worker();
+    }
     if of("STATE").is_some() {
         builder.set_state(1, PATIENCE, || Ok(b"state".to_vec()));
     }
@@ -89,6 +97,22 @@ fn configure(builder: &mut TokioEcdysisBuilder, directory: &Path) -> io::Result<
         say(&format!("systemd is not told: {error}"));
     }
     Ok(())
+}
+
+/// Leaves the runtime no thread that runs what is spawned, for good.
+fn occupy_every_worker() {
+    let workers = Handle::current().metrics().num_workers();
+    let (occupy, occupied) = mpsc::channel();
+    for _ in 0..workers {
+        let occupy = occupy.clone();
+        tokio::spawn(async move {
+            occupy.send(()).unwrap();
+            loop {
+                thread::park();
+            }
+        });
+    }
+    assert_eq!(occupied.iter().take(workers).count(), workers);
 }
 
 /// Tells the test, in one piece: several processes write.
