@@ -69,6 +69,11 @@ pub(super) const CHECKS: &[(&str, &str)] = &[
         "no counter of the kernel moved that stands for loss, but for what the clients' ledger \
          explains",
     ),
+    (
+        "network.loss",
+        "packets got lost as the scenario has it; what had to be sent again for that is not held \
+         against the server, and no more than that",
+    ),
     ("upgrades.unplanned_failures", "every upgrade succeeded, but for those that a fault ended"),
     ("faults.delivered", "enough faults hit, and none is owed; what missed has tested nothing"),
     (

@@ -111,8 +111,9 @@ fn prepare(plan: &mut Plan, allow_tainted: bool) -> Result<Prepared, Trouble> {
     }
     complain(&format!("warning: {error}; running in the machine's network\n"));
     plan.network.namespace = Namespace::Host;
-    // These are written only in a private namespace: the machine's are not ours.
+    // These are for a private namespace only: the machine's is not ours.
     plan.network.sysctl.clear();
+    plan.network.loss = None;
     Ok(conduct::prepare(plan)?)
 }
 

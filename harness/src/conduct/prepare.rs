@@ -1,7 +1,7 @@
 //! What has to be done while the process has one thread.
 
 use crate::event::Scope;
-use crate::observe::netns;
+use crate::observe::{loss, netns};
 use crate::scenario::Plan;
 use crate::scenario::plan::{By, Namespace};
 use crate::subject::Binaries;
@@ -36,6 +36,9 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, ConductError> {
     let scope = match plan.network.namespace {
         Namespace::Private => {
             netns::enter(&plan.network.sysctl)?;
+            if let Some(share) = plan.network.loss {
+                loss::begin(share).map_err(ConductError::system("lose packets"))?;
+            }
             Scope::Private
         }
         Namespace::Host => Scope::Host,

@@ -19,7 +19,7 @@ use super::witness::Witness;
 use crate::clock::{Clock, Stamp};
 use crate::event::{Observer, Progress, Recording, Scope, Sightings, Timeline, VERSION};
 use crate::load::{self, Gathered};
-use crate::observe::Watch;
+use crate::observe::{Watch, loss};
 use crate::scenario::Plan;
 use crate::subject::{Binaries, Disguise, Subject, native};
 
@@ -225,7 +225,11 @@ impl Tenure {
         let attached = plan.target.attach.is_some();
         let generations =
             generations(&self.subject, next, &sightings, &mut storm, ledgers.as_deref(), attached);
-        let kernel = watch.finish(self.scope);
+        let mut kernel = watch.finish(self.scope);
+        if plan.network.loss.is_some() {
+            // What cannot be counted excuses nobody.
+            kernel.after.extend(loss::count().unwrap_or_default());
+        }
         timeline.ended = self.clock.now();
         let Gathered { operations, connections, intended, hiccup_max, hiccup_p99, .. } = gathered;
         Recording {

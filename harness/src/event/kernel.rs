@@ -11,6 +11,14 @@ use crate::clock::Stamp;
 /// Counters by their names, `Tcp.OutRsts`, `TcpExt.ListenDrops`, ….
 pub type Counters = BTreeMap<String, u64>;
 
+/// Segments that open a connection, of the client or the server's answer, and got lost
+/// because the scenario has a network that loses some. For each, a client sends its own
+/// again, after a second at the earliest.
+pub const LOST_HANDSHAKES: &str = "Loss.Handshakes";
+
+/// Other packets that got lost so.
+pub const LOST_OTHERS: &str = "Loss.Others";
+
 /// Whose traffic the counters count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

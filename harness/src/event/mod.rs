@@ -20,7 +20,10 @@ mod sweep;
 pub use burst::{Anchor, Burst};
 pub use fate::{Fate, Harm};
 pub use fault::{Expected, FaultRecord, Spared, Upshot};
-pub use kernel::{Counters, Edge, KernelLedger, Queue, Reset, Resets, Sample, Samples, Scope};
+pub use kernel::{
+    Counters, Edge, KernelLedger, LOST_HANDSHAKES, LOST_OTHERS, Queue, Reset, Resets, Sample,
+    Samples, Scope,
+};
 pub use machine::Machine;
 pub use operation::{Connection, Datagrams, OpKind, Operation, Served};
 pub use process::{Exit, Generation, Outcome, Resources, ServerLedger, Upgrade};

@@ -68,7 +68,7 @@ fn plan(loads: Vec<Load>) -> Plan {
             drain_timeout: phase,
             ledger: None,
         },
-        network: Network { namespace: Namespace::Host, sysctl: Vec::new() },
+        network: Network { namespace: Namespace::Host, sysctl: Vec::new(), loss: None },
         phases: Phases { warmup: phase, baseline: phase, storm: phase, settle: phase },
         loads,
         upgrades: None,

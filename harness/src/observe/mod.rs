@@ -5,6 +5,7 @@
 //! its help: a server under test cannot lie here.
 
 pub mod counters;
+pub mod loss;
 pub mod machine;
 pub mod netns;
 pub mod procfs;

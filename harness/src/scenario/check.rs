@@ -148,8 +148,20 @@ fn network(network: file::Network, attached: bool) -> Result<Network, Mistake> {
             || "sysctl would change the machine itself; write namespace = \"private\", or no sysctl",
         )?;
     }
+    if let Some(written) = &network.loss {
+        let share = *written.get_ref();
+        require(share > 0.0 && share <= 0.5, &written.span(), || {
+            format!("loss = {share} is no share that leaves a network; write 0.02 for two percent")
+        })?;
+        require(
+            namespace == Namespace::Private,
+            &written.span(),
+            || "loss would be everybody's on this machine; write namespace = \"private\", or no loss",
+        )?;
+    }
+    let loss = network.loss.map(Spanned::into_inner);
     let sysctl = network.sysctl.into_iter().map(|(key, value)| (key.into_inner(), value));
-    Ok(Network { namespace, sysctl: sysctl.collect() })
+    Ok(Network { namespace, sysctl: sysctl.collect(), loss })
 }
 
 fn loads(loads: Vec<Spanned<file::Load>>, around: Around) -> Result<Vec<Load>, Mistake> {

@@ -169,6 +169,8 @@ pub(super) struct Network {
     /// Default: private; host where the server runs already.
     pub(super) namespace: Option<Spanned<Written<Namespace>>>,
     pub(super) sysctl: BTreeMap<Spanned<String>, String>,
+    /// Default: none.
+    pub(super) loss: Option<Spanned<f64>>,
 }
 
 #[derive(Debug, Deserialize)]

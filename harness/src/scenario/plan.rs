@@ -156,6 +156,10 @@ pub struct Network {
     /// Settings written under `/proc/sys/` before the start: (`net.ipv4.x`, value).
     /// Only in a private namespace.
     pub sysctl: Vec<(String, String)>,
+    /// The share of the packets that get lost on their way, resets excepted; `None`:
+    /// none does. Only in a private namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
 }
 
 /// Whose network the run uses.

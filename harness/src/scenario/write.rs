@@ -158,6 +158,9 @@ fn network(page: &mut Page, network: &Network) {
     let sysctl: InlineTable =
         network.sysctl.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     page.value("sysctl", sysctl);
+    if let Some(loss) = network.loss {
+        page.value("loss", loss);
+    }
 }
 
 fn phases(page: &mut Page, phases: Phases) {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::check::{Check, Status};
 use super::evidence::Evidence;
-use crate::event::{Connection, Fate, Harm};
+use super::network;
+use crate::event::{Fate, Harm};
 
 /// They stay where they are in a run in which nobody is harmed.
 pub(super) const MUST_BE_ZERO: [&str; 32] = [
@@ -51,9 +52,8 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
     let seen = |harm| count(evidence.fates(Fate::Harmed(harm)));
     let resets = count(evidence.reset());
     let failed = seen(Harm::Refused) + seen(Harm::ResetConnect);
-    let again = |connection: &Connection| connection.syn_retransmits.map_or(0, i128::from);
-    let sent_again: i128 = evidence.recording.connections.iter().map(again).sum();
-    let late = (seen(Harm::StallSyn) + failed).max(sent_again);
+    let lost_on_the_way = network::lost(evidence);
+    let late = (seen(Harm::StallSyn) + failed).max(evidence.sent_again()) + lost_on_the_way;
     // What our own socket had no room for counts as a limit of ours.
     let lost = seen(Harm::UdpLost) + count(evidence.fates(Fate::LimitHit));
     let left = |name: &str| {
@@ -64,6 +64,10 @@ pub(super) fn unexplained(evidence: &Evidence<'_>) -> BTreeMap<String, i128> {
             "Tcp.EstabResets" => 2 * resets,
             "TcpExt.TCPAbortOnClose" | "TcpExt.TCPAbortOnData" => resets,
             "TcpExt.TCPSynRetrans" | "TcpExt.TCPTimeouts" => late,
+            // A server that waits for the end of a handshake answers the SYN again, and
+            // meets a client which believes to be connected (`tcp_validate_incoming` in
+            // net/ipv4/tcp_input.c, RFC 5961 section 4).
+            "Tcp.InErrs" => lost_on_the_way,
             "Udp.NoPorts" | "Udp.InErrors" | "Udp.RcvbufErrors" => lost,
             "Snmp6.Udp6NoPorts" | "Snmp6.Udp6InErrors" => lost,
             _ => 0,

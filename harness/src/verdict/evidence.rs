@@ -158,6 +158,12 @@ impl<'a> Evidence<'a> {
         i128::try_from(sent.count()).unwrap_or(i128::MAX)
     }
 
+    /// How often a client has sent its SYN again.
+    pub(super) fn sent_again(&self) -> i128 {
+        let again = |one: &Connection| one.syn_retransmits.map_or(0, i128::from);
+        self.recording.connections.iter().map(again).sum()
+    }
+
     /// Connections for which a SYN left.
     pub(super) fn opened(&self) -> impl Iterator<Item = &Connection> {
         self.recording.connections.iter().filter(|connection| connection.opened.is_some())

@@ -7,8 +7,8 @@ use super::evidence::Evidence;
 use super::gates::{self, Findings};
 use super::windows::Windows;
 use super::{
-    bounds, counters, coverage, faults, gaps, harm, laws, owned, per_upgrade, processes, resets,
-    upgrades,
+    bounds, counters, coverage, faults, gaps, harm, laws, network, owned, per_upgrade, processes,
+    resets, upgrades,
 };
 use crate::event::{Outcome as Ended, Recording};
 use crate::scenario::Plan;
@@ -43,6 +43,7 @@ pub fn judge(plan: &Plan, recording: &Recording) -> Verdict {
     checks.extend(laws.iter().map(|law| laws::check(law, &evidence)));
     checks.extend(per_upgrade::check(&windows_of_upgrades));
     checks.push(counters::check(&evidence, &unexplained));
+    checks.extend(network::check(&evidence));
     checks.push(upgrades::check(&evidence));
     let wrongly = harm::wrongly(&evidence, &harm, &owned);
     let faults = faults::findings(&evidence, &wrongly);

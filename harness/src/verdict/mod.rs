@@ -10,6 +10,7 @@ mod evidence;
 mod bounds;
 mod resets;
 mod owned;
+mod network;
 mod harm;
 mod gaps;
 mod laws;

@@ -41,7 +41,7 @@ pub(super) fn plan() -> Plan {
             drain_timeout: Duration::from_secs(1),
             ledger: Some("{dir}".to_owned()),
         },
-        network: Network { namespace: Namespace::Private, sysctl: Vec::new() },
+        network: Network { namespace: Namespace::Private, sysctl: Vec::new(), loss: None },
         phases: Phases {
             warmup: Duration::ZERO,
             baseline: Duration::ZERO,

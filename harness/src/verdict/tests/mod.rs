@@ -5,6 +5,7 @@ mod clean;
 mod coverage;
 mod faults;
 mod gates;
+mod network;
 mod per_upgrade;
 mod parts;
 mod resets;
