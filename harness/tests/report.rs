@@ -48,7 +48,7 @@ fn plan() -> Plan {
             drain_timeout: Duration::from_secs(1),
             ledger: None,
         },
-        network: Network { namespace: Namespace::Private, sysctl: Vec::new() },
+        network: Network { namespace: Namespace::Private, sysctl: Vec::new(), loss: None },
         phases: Phases {
             warmup: Duration::from_millis(100),
             baseline: Duration::from_millis(100),

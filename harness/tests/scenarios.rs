@@ -329,6 +329,11 @@ fn networks_that_would_reach_the_machine_are_refused() {
     refused("[phases]", &host, &["s.toml:9:12:", "private"]);
     let outside = with("sysctl = { \"kernel.panic\" = \"1\" }");
     refused("[phases]", &outside, &["s.toml:8:12:", "`kernel.panic`", "net.ipv4"]);
+    let lossy = with("namespace = \"host\"\nloss = 0.02");
+    refused("[phases]", &lossy, &["s.toml:9:8:", "private"]);
+    for share in ["0.0", "0.6", "-0.1", "nan"] {
+        refused("[phases]", &with(&format!("loss = {share}")), &["s.toml:8:8:", "0.02"]);
+    }
 }
 
 #[test]
