@@ -123,7 +123,6 @@ impl Successor {
             let kind = UpgradeErrorKind::Start { step: error.step.to_string(), program };
             UpgradeError::with_source(kind, error.source)
         })?;
-        point!(PROGRAM_HAS_STARTED?);
         Ok(Self { child, words, ready, listener: Listener::default(), listening: true })
     }
 

@@ -101,8 +101,10 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
     // A panic of ours must not leave the accept gate shut, or a successor behind.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let started = start(course, environment)?;
+        // Whatever comes now, what it has left behind is cleaned up by its number.
         report.successor = Some(started.pid());
         report.started = Some(now() - asked);
+        point!(PROGRAM_HAS_STARTED?);
         let leaving = Leaving::new(asked + course.ready_deadline, course.probation);
         let successor = successor.insert(started);
         Drive { course, leaving, asked, report: &mut report, status: None, settled: false }
