@@ -12,9 +12,10 @@ use super::sound::sound;
 use crate::chance;
 use crate::event::Anchor;
 use crate::scenario::catalogue::{ENTRIES, Entry};
+use crate::scenario::fault::Misdeed;
 use crate::scenario::plan::{
-    Arrivals, Burst, Endpoint, Fault, Load, LoadKind, Offset, Pace, Phases, Plan, Ramp, Speak,
-    Upgrades, When,
+    Arrivals, Burst, Endpoint, Fault, FaultKind, Load, LoadKind, Offset, Pace, Phases, Plan, Ramp,
+    Speak, Upgrades, When,
 };
 use crate::scenario::vary::Vary;
 
@@ -267,15 +268,34 @@ fn faults(base: &Plan, chance: &mut StdRng) -> Vec<Fault> {
     let (mut faults, mut free) = (Vec::new(), (1..=LATEST_FAULT).collect::<Vec<u64>>());
     for _ in 0..chance.random_range(1..=2) {
         // Of two that are due at once, one would have to wait for an upgrade more.
-        let (hit, rest) = free.into_iter().partition::<Vec<_>, _>(|_| chance.random_bool(0.25));
+        let (mut hit, rest) = free.into_iter().partition::<Vec<_>, _>(|_| chance.random_bool(0.25));
         free = rest;
         let entry = possible.choose(chance).copied();
         if let Some(entry) = entry.filter(|_| !hit.is_empty()) {
+            let kind = lasting(entry.kind, chance);
+            if kind != entry.kind {
+                hit.truncate(1);
+            }
             let (id, when) = (entry.id.to_owned(), When::Upgrades(hit));
-            faults.push(Fault { id, kind: entry.kind, when, expect: entry.usual() });
+            faults.push(Fault { id, kind, when, expect: entry.usual() });
         }
     }
     faults
+}
+
+/// How long a successor takes that is slow: so long, often, that clients of a service
+/// which does not serve meanwhile lose their patience.
+fn lasting(kind: FaultKind, chance: &mut StdRng) -> FaultKind {
+    match kind {
+        FaultKind::Shim { misdeed: misdeed @ Misdeed::Slow, .. } => {
+            let after = Duration::from_millis(chance.random_range(100..=2500));
+            FaultKind::Shim { misdeed, after }
+        }
+        FaultKind::Shim { .. }
+        | FaultKind::KillBeforeReady
+        | FaultKind::AfterReady { .. }
+        | FaultKind::Path(_) => kind,
+    }
 }
 
 /// What can be done to this server many times in a few seconds.
