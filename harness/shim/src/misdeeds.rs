@@ -1,7 +1,7 @@
 //! What a successor can do wrong before it is itself.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -168,15 +168,16 @@ fn accept_and_die(note: &Note) -> io::Result<ExitCode> {
         .iter()
         .map(|listener| PollFd::new(listener.own.as_fd(), PollFlags::POLLIN))
         .collect();
-    poll(&mut waiting, PollTimeout::from(PATIENCE_MS))?;
-    for listener in &listeners {
-        use std::os::fd::AsRawFd;
-        if accept4(listener.own.as_raw_fd(), SockFlag::SOCK_CLOEXEC).is_ok() {
-            note.write(
-                "did",
-                &format!("accepted a client of descriptor {}, and dies", listener.number),
-            );
-            return kill_ourselves(Signal::SIGKILL);
+    // Whoever serves accepts as well, and may be faster.
+    while poll(&mut waiting, PollTimeout::from(PATIENCE_MS))? > 0 {
+        for listener in &listeners {
+            if accept4(listener.own.as_raw_fd(), SockFlag::SOCK_CLOEXEC).is_ok() {
+                note.write(
+                    "did",
+                    &format!("accepted a client of descriptor {}, and dies", listener.number),
+                );
+                return kill_ourselves(Signal::SIGKILL);
+            }
         }
     }
     Err(invalid("no client came to any inherited listener".to_owned()))
