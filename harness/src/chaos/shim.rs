@@ -124,10 +124,14 @@ impl Device for Shim {
             more.push(end_of(scene.subject, did.pid));
         }
         for note in &self.notes {
-            if self.misdeed == Misdeed::LeaveChild && note.particulars.starts_with("holds") {
-                // Ours, not the server's: it had to outlive its parent.
-                more.push(format!("pid {} held on", note.pid));
-                let _ = scene.subject.kill(note.pid);
+            if let Some(child) = left_child(&note.particulars) {
+                // Ours, not the server's: it had to outlive its parent, and may not have
+                // come to say so.
+                let held = |note: &Note| note.pid == child && note.particulars.starts_with("holds");
+                let says = if self.notes.iter().any(held) { "held on" } else { "began to hold on" };
+                more.push(format!("pid {child} {says}"));
+                scene.subject.refresh();
+                let _ = scene.subject.kill(child);
             }
             if self.misdeed == Misdeed::BindAndDie {
                 more.extend(freed(&note.particulars));
@@ -151,6 +155,11 @@ fn parse(line: &str) -> Option<Note> {
         what: words.next()?.to_owned(),
         particulars: words.next().unwrap_or_default().to_owned(),
     })
+}
+
+/// Whom a stand-in has left behind, if it says so.
+fn left_child(particulars: &str) -> Option<u32> {
+    particulars.strip_prefix("leaves pid ")?.split(' ').next()?.parse().ok()
 }
 
 /// How a process has ended, as far as it is known.
@@ -184,6 +193,12 @@ mod tests {
         assert_eq!(note.particulars, "dies by SIGKILL");
         assert_eq!(parse("12 34 began").unwrap().particulars, "");
         assert_eq!(parse("12 x did"), None);
+    }
+
+    #[test]
+    fn who_was_left_behind_is_known_from_who_has_left_him() {
+        assert_eq!(left_child("leaves pid 77 with what it was given, and dies"), Some(77));
+        assert_eq!(left_child("holds what it was given"), None);
     }
 
     #[test]
