@@ -447,6 +447,7 @@ mod tests {
 
         let Manager { dir, socket } = manager;
         drop(socket);
+        crate::sys::spawn::no_copy_is_left();
         assert_eq!(errno(&notifier.send(&ready()).unwrap_err()), Some(libc::ECONNREFUSED));
         drop(dir);
         assert_eq!(errno(&notifier.send(&ready()).unwrap_err()), Some(libc::ENOENT));

@@ -102,19 +102,26 @@ fn a_unix_socket_is_served_like_any_other() {
     assert!(gathered.connections.iter().all(|row| row.local.is_none()));
 }
 
+/// Nobody listens yet. So nobody is admitted once it is dropped, even by the copy that a
+/// program has which another test has just started, until it has been executed.
+fn bind(path: &Path) -> Socket {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    socket.bind(&SockAddr::unix(path).unwrap()).unwrap();
+    socket
+}
+
 #[test]
 fn what_happens_at_a_unix_socket_has_names_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     only(&run_unix(&path, 50), OpKind::Churn, "uds_enoent");
 
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    drop(bind(&path));
     only(&run_unix(&path, 50), OpKind::Churn, "uds_refused");
     std::fs::remove_file(&path).unwrap();
 
     // Nobody accepts: the queue fills, and when it is closed all of it is lost.
-    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    let listener = bind(&path);
     listener.listen(4).unwrap();
     let (running, _) = begin(&by_unix(&path), (Ipv4Addr::LOCALHOST, 1).into());
     wait_for(&running, 50);
