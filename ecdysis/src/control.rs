@@ -149,14 +149,15 @@ pub struct UpgradeAnswer {
     /// The process id of the successor, if it was started at all.
     #[serde(default)]
     pub successor: Option<u32>,
-    /// From the request until the successor had been started, in microseconds.
+    /// From the beginning of the upgrade, for which a request may have had to wait,
+    /// until the successor had been started, in microseconds.
     #[serde(default)]
     pub started_us: Option<u64>,
-    /// From the request until the successor was ready and its predecessor had
+    /// From the beginning until the successor was ready and its predecessor had
     /// stopped accepting, in microseconds.
     #[serde(default)]
     pub handed_off_us: Option<u64>,
-    /// From the request until the outcome was certain, in microseconds.
+    /// From the beginning until the outcome was certain, in microseconds.
     #[serde(default)]
     pub decided_us: Option<u64>,
     /// Why it did not complete, in words.

@@ -266,7 +266,8 @@ impl Ecdysis {
     ///
     /// After `Ok` the successor serves, loops over [`Self::incoming`] end, and
     /// what this process has still to do is to finish its connections. After
-    /// `Err` it serves on as if nothing had happened.
+    /// `Err` it serves on as if nothing had happened, unless the kind says that it
+    /// stops or has been succeeded.
     ///
     /// # Errors
     /// Why there was no upgrade.

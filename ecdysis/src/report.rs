@@ -18,15 +18,17 @@ pub struct UpgradeReport {
     pub predecessor: u32,
     /// The successor, if it was started at all.
     pub successor: Option<u32>,
-    /// From the request until the successor had been started (its exec included).
+    /// From the beginning of the upgrade, for which a request may have had to wait,
+    /// until the successor had been started (its exec included).
     pub started: Option<Duration>,
-    /// From the request until the successor was ready and this process had
+    /// From the beginning until the successor was ready and this process had
     /// stopped accepting.
     pub handed_off: Option<Duration>,
-    /// From the request until the outcome was certain, probation included.
+    /// From the beginning until the outcome was certain, probation included.
     pub decided: Duration,
     /// The outcome. `Ok`: the successor serves, and this process may go.
-    /// `Err`: this process serves on.
+    /// `Err`: this process goes on as before; it serves, unless the kind says that
+    /// it stops or has been succeeded.
     pub outcome: Result<(), UpgradeError>,
 }
 

@@ -81,9 +81,10 @@ impl Ecdysis {
         }
     }
 
-    /// Has every upgrade of this process reported, completed or failed, or
-    /// refused. `hook` is called on the upgrade's thread, which waits for it; so it
-    /// cannot wait for an upgrade itself ([`UpgradeErrorKind::InHook`]), and
+    /// Has every upgrade of this process reported, completed or failed, and what
+    /// was refused before it began while this process serves. `hook` is called on
+    /// the upgrade's thread, or on the one that asks if none began, which waits for
+    /// it; so it cannot wait for an upgrade itself ([`UpgradeErrorKind::InHook`]), and
     /// [`Self::quit`] returns at once in it.
     ///
     /// [`UpgradeErrorKind::InHook`]: crate::UpgradeErrorKind::InHook

@@ -137,7 +137,7 @@ pub enum Command {
     /// The same seed gives the same lines, and a run with it intends the same
     /// operations: when, of which population, how large.
     Plan(Scenario),
-    /// Explain a finding: a kind of harm, a law or another check
+    /// Explain a fault, or a finding: a kind of harm, a law or another check
     Explain {
         /// Its id, as reports print it: reset_queue, harm.reset_queue, L4, law.L4, …
         #[arg(value_name = "ID")]

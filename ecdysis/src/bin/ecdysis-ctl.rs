@@ -37,7 +37,8 @@ on standard error says why.
 
 Exit codes:
   0  done; an upgrade: the new generation serves
-  1  not done: refused, failed, or rolled back; the service runs as before
+  1  not done: refused, failed, or rolled back, and the service runs as before;
+     or it stops, or another generation serves already: the answer says so
   2  usage: the command line cannot be meant
   3  no answer: the socket cannot be reached, or nothing came in time
      (what was asked may have happened, or happen yet)

@@ -18,7 +18,7 @@ pub struct Sweep {
     pub who: Who,
 
     /// Do not kill it: have each call of the upgrade fail, in every way that its manual
-    /// page lists, without being made
+    /// page lists, without being made; on x86_64 only
     #[arg(long)]
     pub errors: bool,
 
