@@ -9,6 +9,7 @@ pub(crate) mod fd;
 pub(crate) mod mode;
 pub(crate) mod stat;
 pub(crate) mod child;
+mod closing;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod quiesce;

@@ -26,6 +26,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::child::{Child, Kin};
+use super::closing::close_range;
 
 /// The number of the first descriptor that crosses exec, after stdio.
 pub(crate) const FIRST: RawFd = 3;
@@ -238,26 +239,6 @@ fn pass_descriptors(job: &mut Job<'_>) -> Result<(), Errno> {
         Errno::result(unsafe { libc::dup2(*source, target) })?;
     }
     close_range(job.end, RawFd::MAX, job.limit)
-}
-
-/// Closes `first..=last`. Kernels before 5.9 have no such call, and seccomp
-/// filters older than it deny it, often with `EPERM`, which the call itself never
-/// gives (close_range(2)); there each number up to the limit is closed by itself.
-fn close_range(first: RawFd, last: RawFd, limit: RawFd) -> Result<(), Errno> {
-    if first > last {
-        return Ok(());
-    }
-    // SAFETY: a call on numbers; the table is the child's own.
-    match Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
-        Ok(_) => return Ok(()),
-        Err(Errno::ENOSYS | Errno::EPERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    for number in first..=last.min(limit) {
-        // SAFETY: as above; a number that is not open gives EBADF, no harm.
-        unsafe { libc::close(number) };
-    }
-    Ok(())
 }
 
 fn null_stdio(number: RawFd) -> Result<(), Errno> {
