@@ -28,6 +28,8 @@ struct Sockets {
     active: Vec<Arc<Listed>>,
     /// What was passed on to the successor that is being started, in order.
     passed: Vec<Arc<Listed>>,
+    /// A successor has been given what there was: what is made now, nobody has after us.
+    exported: bool,
     /// While what was not claimed in time may still be claimed.
     tell: Option<Tell>,
     /// Groups that grow, and may not attract connections yet.
@@ -143,7 +145,9 @@ impl Registry {
     }
 
     /// Enters a socket that the application uses, to be passed on for as long
-    /// as the registration lives.
+    /// as the registration lives. During an upgrade it comes too late for that: it
+    /// is served, and if the upgrade completes it is emptied, as one that the
+    /// successor does not want.
     pub(crate) fn enter(
         &self,
         key: SocketKey,
@@ -156,7 +160,11 @@ impl Registry {
         let registration = self.used(listed);
         let mut sockets = self.lock();
         sockets.active.push(Arc::clone(&registration.listed));
-        self.changed(&sockets, &registration.listed.key);
+        if sockets.exported {
+            registration.listed.set_unwanted(true);
+        } else {
+            self.changed(&sockets, &registration.listed.key);
+        }
         Ok(registration)
     }
 
@@ -171,8 +179,14 @@ impl Registry {
 
     /// This process serves again: what was passed on is as it was before.
     pub(crate) fn take_back(&self) {
-        let passed = std::mem::take(&mut self.lock().passed);
+        let mut sockets = self.lock();
+        let passed = std::mem::take(&mut sockets.passed);
         passed.iter().for_each(|listed| listed.take_back());
+        sockets.exported = false;
+        for late in sockets.active.iter().filter(|listed| listed.unwanted()) {
+            late.set_unwanted(false);
+            self.changed(&sockets, &late.key);
+        }
     }
 
     /// The registration of the application's socket, to be dropped with it.
@@ -209,6 +223,7 @@ impl Registry {
             listed.leave();
         }
         sockets.passed.clone_from(&passed);
+        sockets.exported = true;
         passed
     }
 
@@ -519,6 +534,20 @@ mod tests {
         // Nor does anything count that is heard of it later.
         registry.mark(0, false);
         assert!(!ours.listed.unwanted());
+    }
+
+    /// It was taken for one that the successor has.
+    #[test]
+    fn what_is_entered_during_an_upgrade_is_ours_alone_until_it_has_failed() {
+        let registry = Registry::default();
+        let late = |port| registry.enter(key(port), listener(), None, false).unwrap();
+        let before = late(1);
+        registry.export();
+        let during = late(2);
+        assert_eq!((before.listed.unwanted(), during.listed.unwanted()), (false, true));
+        registry.take_back();
+        assert!(!during.listed.unwanted() && !late(3).listed.unwanted());
+        assert_eq!(registry.export().len(), 2, "and the next successor gets it");
     }
 
     fn nonblocking(socket: impl AsFd) -> bool {

@@ -17,7 +17,7 @@ use crate::course::{Course, Stage};
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::listed::Tenure;
 use crate::phase::Phase;
-use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word};
+use crate::protocol::{Do, Later, Leaving, Seen, Then, Verdict, Word, after};
 use crate::report::UpgradeReport;
 use crate::spare::used_up;
 use crate::state::{self, StateMaker};
@@ -105,7 +105,7 @@ fn make(course: &Course, environment: Vec<(OsString, OsString)>) -> UpgradeRepor
         report.successor = Some(started.pid());
         report.started = Some(now() - asked);
         point!(PROGRAM_HAS_STARTED?);
-        let leaving = Leaving::new(asked + course.ready_deadline, course.probation);
+        let leaving = Leaving::new(after(asked, course.ready_deadline), course.probation);
         let successor = successor.insert(started);
         Drive { course, leaving, asked, report: &mut report, status: None, settled: false }
             .finish(successor)
@@ -364,6 +364,7 @@ pub(crate) use tests::Says;
 mod tests {
     use std::fs::File;
     use std::io::Read;
+    use std::net::TcpStream;
     use std::os::fd::AsFd;
     use std::sync::{Arc, mpsc};
     use std::thread;
@@ -513,6 +514,49 @@ mod tests {
         assert_eq!(ecdysis.phase(), Phase::Draining);
         assert_eq!(says.hear(), "stopped\n");
         assert!(!course.requests.ask(STOP), "what comes now is not passed on any more");
+    }
+
+    /// The queue was reset: it was taken for one that the successor has.
+    #[test]
+    fn a_listener_that_is_made_during_an_upgrade_is_served_to_its_end() {
+        let (ecdysis, says) = before_one_that_says();
+        let ecdysis = Arc::new(ecdysis);
+        let maker = Arc::clone(&ecdysis);
+        let (tell, told) = mpsc::channel();
+        let make: Observer = Arc::new(move |stage| {
+            if matches!(stage, Stage::HandedOff) {
+                let listener = maker.listen_tcp(([127, 0, 0, 1], 0).into()).unwrap();
+                let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                tell.send((maker.incoming(listener).unwrap(), client)).unwrap();
+            }
+        });
+        let course = Course { observers: vec![make], ..ecdysis.course().unwrap() };
+        let report = run(&course, vec![]);
+        report.outcome.unwrap();
+        let (incoming, mut client) = told.recv().unwrap();
+        assert_eq!(incoming.map(Result::unwrap).count(), 1);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        let successor = Pid::from_raw(report.successor.unwrap().cast_signed());
+        kill(successor, Signal::SIGTERM).unwrap();
+        assert_eq!(says.hear(), "stopped\n");
+    }
+
+    /// Every upgrade panicked.
+    #[test]
+    fn a_deadline_beyond_all_clocks_never_comes() {
+        let (mut ecdysis, says) = before_one_that_says();
+        ecdysis.set_ready_deadline(Duration::MAX);
+        ecdysis.set_probation(Duration::MAX);
+        let (tell, told) = mpsc::channel();
+        ecdysis.on_phase(move |phase| tell.send(phase).unwrap());
+        let report = thread::scope(|scope| {
+            let upgrade = scope.spawn(|| ecdysis.upgrade_reported());
+            assert_eq!(told.recv(), Ok(Phase::HandingOff));
+            ecdysis.quit();
+            upgrade.join().unwrap()
+        });
+        report.outcome.unwrap();
+        assert_eq!(says.hear(), "stopped\n");
     }
 
     /// Everybody was told that he had been passed on.

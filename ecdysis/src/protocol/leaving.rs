@@ -121,6 +121,13 @@ enum Leave {
     Done,
 }
 
+/// So much later than this moment; for a span beyond all clocks, like
+/// [`Duration::MAX`], as good as never.
+pub(crate) fn after(moment: Instant, span: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    moment.checked_add(span).unwrap_or_else(|| moment + NEVER)
+}
+
 /// The predecessor's end: one upgrade, from the start of the successor.
 #[derive(Debug)]
 pub(crate) struct Leaving {
@@ -222,7 +229,7 @@ impl Leaving {
 
     fn hand_off(&mut self, now: Instant, dialect: Dialect) -> Vec<Do> {
         self.state = Leave::Probation(dialect);
-        self.deadline = now + self.probation;
+        self.deadline = after(now, self.probation);
         let go = (dialect == Dialect::Ours).then_some(Do::SayGo);
         [Do::StopAccepting].into_iter().chain(go).collect()
     }

@@ -30,7 +30,7 @@ mod ready;
 mod joining;
 
 pub(crate) use joining::{Act, Heard, Joining};
-pub(crate) use leaving::{Do, Leaving, Seen, Verdict};
+pub(crate) use leaving::{Do, Leaving, Seen, Verdict, after};
 pub(crate) use ready::Listener;
 pub(crate) use words::{Later, READY, READY_OURS, Then, Word};
 
