@@ -350,6 +350,12 @@ impl Ecdysis {
         self.requests.as_ref().is_some_and(|requests| requests.take_echo())
     }
 
+    /// Whether an upgrade that somebody waits for may not have been passed on.
+    #[cfg(feature = "tokio_ecdysis")]
+    pub(crate) fn has_lost_an_upgrade(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.has_lost())
+    }
+
     /// Why nothing can be done here, if that is so.
     pub(crate) fn sound(&self) -> io::Result<()> {
         match &self.broken {

@@ -31,7 +31,7 @@ struct Asked {
     stop: bool,
     /// This process has been succeeded: nothing more can be passed on.
     succeeded: bool,
-    /// An upgrade was asked for and could not be passed on.
+    /// An upgrade was asked for and could not be passed on, or came too late for it.
     lost: bool,
     /// Whoever succeeds it was told to stop first.
     echo: bool,
@@ -55,6 +55,7 @@ impl Requests {
     pub(crate) fn ask(&self, what: Seen) -> bool {
         let mut asked = self.lock();
         if asked.succeeded {
+            asked.lost |= what == Seen::AskedUpgrade;
             return false;
         }
         asked.stop |= matches!(what, Seen::AskedStop { .. });
@@ -176,6 +177,9 @@ mod tests {
         assert_eq!(requests.succeed(), Some(Then::Stop));
         assert!(!requests.is_stop_asked(), "it is the successor's");
         assert!(!requests.ask(STOP));
+        assert!(!requests.has_lost());
+        assert!(!requests.ask(Seen::AskedUpgrade));
+        assert!(requests.has_lost(), "nobody is told that this one was passed on");
         assert_eq!(requests.succeed(), None);
     }
 

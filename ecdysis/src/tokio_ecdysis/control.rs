@@ -85,14 +85,15 @@ impl ControlSocket {
     }
 
     /// The next request. To be polled again after each one; only when this is
-    /// pending will the task be woken.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asked> {
+    /// pending will the task be woken. Clients who have been admitted are heard in
+    /// any case; others are only if we are the one who `admits` them.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, admits: bool) -> Poll<Asked> {
         loop {
             // Heard first: a client is not sent away unheard for its age.
             if let Some(asked) = self.hear(cx) {
                 return Poll::Ready(asked);
             }
-            if !self.accept(cx) {
+            if !admits || !self.accept(cx) {
                 return Poll::Pending;
             }
         }
@@ -335,7 +336,7 @@ mod tests {
         }
 
         async fn asked(&mut self) -> Asked {
-            let asked = poll_fn(|cx| self.socket.poll(cx));
+            let asked = poll_fn(|cx| self.socket.poll(cx, true));
             timeout(Duration::from_secs(60), asked).await.expect("nothing is asked")
         }
 
@@ -531,7 +532,7 @@ mod tests {
         let asked = poll_fn(|cx| {
             polls += 1;
             assert!(polls < 1000, "it spins");
-            server.socket.poll(cx)
+            server.socket.poll(cx, true)
         });
         assert!(timeout(Duration::from_secs(60), asked).await.is_err());
         // Pauses of 5 ms to 640 ms, then 58 of a second.

@@ -181,9 +181,9 @@ impl Triggers {
         self.sockets.clear();
     }
 
-    /// The next request; clients of control sockets are only heard if we are
-    /// the one `to_hear` them.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, to_hear: bool) -> Poll<Asked> {
+    /// The next request; new clients of control sockets are only admitted if we are
+    /// the one who `admits` them.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, admits: bool) -> Poll<Asked> {
         for SignalTrigger { wish, kind, signal } in &mut self.signals {
             if let Poll::Ready(Some(())) = signal.poll_recv(cx) {
                 let reason = Some(ExitReason::Signal(*kind));
@@ -193,11 +193,9 @@ impl Triggers {
         if let Poll::Ready(Some(asked)) = self.calls.poll_recv(cx) {
             return Poll::Ready(asked);
         }
-        if to_hear {
-            for (socket, _) in &mut self.sockets {
-                if let Poll::Ready(asked) = socket.poll(cx) {
-                    return Poll::Ready(asked.into());
-                }
+        for (socket, _) in &mut self.sockets {
+            if let Poll::Ready(asked) = socket.poll(cx, admits) {
+                return Poll::Ready(asked.into());
             }
         }
         Poll::Pending

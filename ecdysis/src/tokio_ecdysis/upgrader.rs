@@ -147,7 +147,7 @@ impl Upgrader {
         {
             return Poll::Ready(Event::Settled(then.unwrap_or(Then::Serve)));
         }
-        // One generation hears the clients: the one that serves.
+        // One generation admits clients: the one that serves.
         self.triggers.poll(cx, phase == Phase::Serving).map(Event::Asked)
     }
 
@@ -273,8 +273,13 @@ impl Upgrader {
         // stopped but us.
         stoppers.into_iter().for_each(Asker::stopping);
         if succeeded {
-            let passed_on = UpgradeError::new(UpgradeErrorKind::PassedOn);
-            let report = UpgradeReport { outcome: Err(passed_on), ..report.clone() };
+            let kind = if self.process.ecdysis.has_lost_an_upgrade() {
+                UpgradeErrorKind::Succeeded
+            } else {
+                UpgradeErrorKind::PassedOn
+            };
+            let outcome = Err(UpgradeError::new(kind));
+            let report = UpgradeReport { outcome, ..report.clone() };
             tell(&report, self.owed.take().into_iter().flat_map(|owed| owed.askers));
             return Some((Wish::Upgrade, reason));
         }
@@ -450,6 +455,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
     use tokio::signal::unix::SignalKind;
 
     use super::super::builder::TokioEcdysisBuilder;
@@ -477,6 +484,43 @@ mod tests {
         let (report, left) = tokio::join!(process.upgrade(), leave);
         report.outcome.unwrap();
         assert!(taken.load(Ordering::SeqCst));
+        assert!(matches!(left, Ok((ExitMode::Upgrade, _))), "{left:?}");
+        assert_eq!(says.hear(), "stopped\n");
+    }
+
+    /// He was sent away when the successor had stood its test.
+    #[tokio::test]
+    async fn a_client_who_was_admitted_is_heard_during_the_handoff() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        let mut builder = TokioEcdysisBuilder::new(SignalKind::user_defined2()).unwrap();
+        builder.stop_on_signal(SignalKind::user_defined1()).unwrap();
+        builder.stop_on_socket(&path).unwrap();
+        builder.set_probation(Duration::from_mins(1));
+        let says = Says::of(builder.program_mut());
+        let (tell, handing_off) = oneshot::channel();
+        let tell = std::sync::Mutex::new(Some(tell));
+        builder.on_phase(move |phase| {
+            if phase == Phase::HandingOff {
+                tell.lock().unwrap().take().unwrap().send(()).unwrap();
+            }
+        });
+        let (process, leave) = builder.ready().unwrap();
+        let upgrade = async {
+            let mut stopping = UnixStream::connect(&path).await.unwrap();
+            stopping.write_all(b"{").await.unwrap();
+            // Who comes after him is answered, so he was admitted.
+            let mut asking = UnixStream::connect(&path).await.unwrap();
+            asking.write_all(b"{\"command\":\"status\"}\n").await.unwrap();
+            assert_ne!(asking.read(&mut [0; 80]).await.unwrap(), 0);
+            let go_on = async {
+                handing_off.await.unwrap();
+                stopping.write_all(b"\"command\":\"stop\"}\n").await.unwrap();
+            };
+            tokio::join!(process.upgrade(), go_on).0
+        };
+        let (report, left) = tokio::join!(upgrade, leave);
+        report.outcome.unwrap();
         assert!(matches!(left, Ok((ExitMode::Upgrade, _))), "{left:?}");
         assert_eq!(says.hear(), "stopped\n");
     }
