@@ -101,6 +101,15 @@ pub(crate) fn find(lookup: impl Fn(&str) -> Option<OsString>) -> io::Result<Opti
     Ok(Some(Inheritance { predecessor, generation, sockets, ancestors, ignored }))
 }
 
+#[cfg(test)]
+impl Predecessor {
+    /// One that is known by these pipes.
+    pub(crate) fn at(words: OwnedFd, ready: OwnedFd) -> Self {
+        let dialect = Dialect::Ours;
+        Self { words, ready: Arc::new(ready), alive: None, dialect, unheard: Vec::new() }
+    }
+}
+
 /// A way to tell the process before us more, for as long as it listens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tell(Weak<OwnedFd>);

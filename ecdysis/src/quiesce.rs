@@ -49,8 +49,9 @@ impl Quiesce {
     pub(crate) fn begin(listed: Arc<Listed>, now: Instant) -> Self {
         let mut quiet = QUIET;
         let mut kept_away = false;
-        let shut = !listed.is_steered_past();
-        if listed.lent() || !listed.key.listens() {
+        let spared = listed.lent() || !listed.key.listens();
+        let shut = spared || !listed.is_steered_past();
+        if spared {
             // Whoever lent it to us will go on with it, queue and all.
             quiet = Duration::ZERO;
         } else if shut {
@@ -118,4 +119,41 @@ fn shut_door(listed: &Listed) -> bool {
 
 fn is_tcp(listed: &Listed) -> bool {
     matches!(listed.key, SocketKey::Tcp { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::sync::atomic::AtomicU8;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::listed::{Steering, Tenure};
+    use crate::manifest::Passed;
+
+    #[expect(clippy::disallowed_methods, reason = "the only moment there is")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// Whoever had lent it found that nobody could connect any more.
+    #[test]
+    fn what_is_lent_is_not_shut_where_its_group_shrinks_either() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(1).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let tenure = Arc::new(AtomicU8::new(Tenure::Successor as u8));
+        let listed = |socket: Socket| {
+            let passed = Passed { lent: true, ..Passed::new(0, SocketKey::Tcp { address }) };
+            Arc::new(Listed::new(passed, socket.into(), true, Arc::clone(&tenure)))
+        };
+        let member = listed(socket.try_clone().unwrap());
+        let listed = listed(socket);
+        listed.steer_past(Arc::new(Steering { member, _emptied: None }));
+        let mut quiesce = Quiesce::begin(Arc::clone(&listed), now());
+        assert_eq!(quiesce.empty(now()), Next::Close);
+        TcpStream::connect(address).unwrap();
+    }
 }

@@ -119,6 +119,10 @@ impl Join {
             for act in joining.handle(heard) {
                 match act {
                     Act::SayReady => {
+                        if self.watch.phase() != Phase::Starting {
+                            // Stopped meanwhile: the predecessor need not even pause.
+                            return None;
+                        }
                         if let Err(error) = self.predecessor.say_ready(&self.unwanted) {
                             tracing::error!(%error, "cannot tell the predecessor that we are ready");
                             return None;
@@ -193,5 +197,30 @@ impl Join {
         self.registry.assert_flags();
         commit(self.pid_file.take());
         self.watch.advance(Phase::Starting, Phase::Serving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    use super::*;
+
+    /// The predecessor stopped accepting for it, and had to take that back.
+    #[test]
+    fn one_that_was_stopped_meanwhile_does_not_say_that_it_is_ready() {
+        let (words, _its_words) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (heard, ready) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let watch = Watch::new(Phase::Draining);
+        let predecessor = Predecessor::at(words, ready);
+        let join = Join::new(Registry::default(), watch, None, predecessor, Vec::new());
+        assert_eq!(join.run(), None);
+        let mut said = Vec::new();
+        File::from(heard).read_to_end(&mut said).unwrap();
+        assert!(said.is_empty(), "{said:?}");
     }
 }
