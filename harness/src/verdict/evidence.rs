@@ -122,10 +122,11 @@ impl<'a> Evidence<'a> {
     }
 
     /// How many resets so many retransmissions may explain. That is only where the
-    /// server may be the first to close, as by HTTP.
+    /// server may be the first to close, as by HTTP, or where the network loses what
+    /// the last to close is waiting for.
     pub(super) fn strays_of(&self, retransmitted: i128) -> i128 {
         let closes = |load: &Load| matches!(load.speak, Speak::Http(_));
-        if !self.plan.loads.iter().any(closes) {
+        if !self.plan.loads.iter().any(closes) && self.plan.network.loss.is_none() {
             return 0;
         }
         let traced = match &self.recording.kernel.resets {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{judge, killed, plan, recording, spoiled, status, stops};
 use crate::clock::Stamp;
 use crate::event::{Connection, Edge, Fate, Harm, Queue, Recording, Resets, Scope};
-use crate::scenario::plan::{Endpoint, Http, Load, Speak};
+use crate::scenario::plan::{Endpoint, Http, Load, Plan, Speak};
 use crate::verdict::{Closing, Law, Status, UpgradeWindow, Verdict};
 
 const ID: &str = "upgrades.laws";
@@ -114,21 +114,23 @@ fn an_operation_that_left_no_row_is_missed_where_it_was_intended() {
 
 #[test]
 fn a_reset_that_a_retransmission_explains_is_so_in_its_window_too() {
-    let resets = |retransmitted: i64| {
-        spoiled(|plan, run| {
-            plan.loads[0].speak = Speak::Http(Http {
-                path: "/".into(),
-                host: "h".into(),
-                status: None,
-                body_bytes: None,
-            });
+    let http = Http { path: "/".into(), host: "h".into(), status: None, body_bytes: None };
+    let closes_first = |plan: &mut Plan| plan.loads[0].speak = Speak::Http(http.clone());
+    let loses = |plan: &mut Plan| plan.network.loss = Some(0.02);
+    let resets = |what: &dyn Fn(&mut Plan), retransmitted: i64| {
+        let verdict = spoiled(|plan, run| {
+            what(plan);
             run.kernel.resets = Resets::default();
             moved(run, "Tcp.OutRsts", 2);
             moved(run, "Tcp.RetransSegs", retransmitted);
-        })
+        });
+        law(&verdict, 2, "L6").status
     };
-    assert_eq!(law(&resets(2), 2, "L6").status, Status::Pass);
-    assert_eq!(law(&resets(1), 2, "L6").status, Status::Fail);
+    for what in [&closes_first as &dyn Fn(&mut Plan), &loses] {
+        assert_eq!(resets(what, 2), Status::Pass);
+        assert_eq!(resets(what, 1), Status::Fail);
+    }
+    assert_eq!(resets(&|_| (), 2), Status::Fail);
 }
 
 #[test]
