@@ -19,8 +19,9 @@ pub struct DrainOptions {
     /// How long connections have, from the beginning of the drain, until what
     /// is left of them is cut. 30 s, if not set: longer than most requests, and
     /// less than the 90 s after which systemd kills a service (`TimeoutStopSec=`)
-    /// that does not ask for more time, which nobody could report any more. Kubernetes kills after 30 s: leave
-    /// yourself some of that. [`Duration::MAX`] is never.
+    /// that does not ask for more time, which nobody could report any more.
+    /// Kubernetes kills after 30 s: leave yourself some of that. [`Duration::MAX`] is
+    /// never.
     pub deadline: Duration,
     /// Over how long connections are told to finish, so that clients that come
     /// back do not do so all at once; at most half of the deadline, so that the
