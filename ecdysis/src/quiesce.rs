@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::listed::Listed;
 use crate::socket::SocketKey;
-use crate::sys::quiesce::{allow_handshakes, queued, refuse_handshakes, shrink_backlog};
+use crate::sys::quiesce::{allow_handshakes, hide, queued, refuse_handshakes, shrink_backlog};
 
 /// How long nothing may have come before the listener is closed. A handshake
 /// that was under way when the door was shut is complete one round trip later.
@@ -84,7 +84,8 @@ impl Quiesce {
         }
         if !self.shut {
             self.shut = true;
-            self.kept_away = shut_door(&self.listed);
+            // Nobody waits for one that is hidden: the group goes on.
+            self.kept_away = hide(&self.listed).is_ok() || shut_door(&self.listed);
             self.quiet_since = Some(now);
             return Next::Look(now + self.quiet);
         }

@@ -167,7 +167,8 @@ impl Join {
         self.registry.set_tenure(Tenure::Ours);
         // An application that handles one of them does by now.
         signals::let_in(&self.ignored);
-        let stops = matches!(then, Then::Stop | Then::PartialStop);
+        let stops =
+            matches!(then, Then::Stop | Then::PartialStop) || self.watch.phase() == Phase::Stopping;
         // While the predecessor empties members of a group, new connections are
         // led past them. A successor of ours that joined the group would lead
         // them there again.

@@ -318,7 +318,8 @@ impl Leaving {
                 self.deadline = now + SETTLING;
                 self.owed = false;
                 self.stopping |= matches!(self.then, Then::Stop | Then::PartialStop);
-                vec![Do::SaySettled(self.then)]
+                // It hears of its own stop, too: so it knows that we knew of it.
+                vec![Do::SaySettled(if self.stops() { Then::Stop } else { self.then })]
             }
         }
     }

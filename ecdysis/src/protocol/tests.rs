@@ -385,3 +385,26 @@ fn one_that_will_not_serve_is_not_waited_for() {
         assert_eq!(outcome, (Some(Verdict::RolledBack), true, false));
     }
 }
+
+/// Both know then that the predecessor ends last.
+#[test]
+fn a_stop_of_the_successor_is_said_back_if_it_was_heard_in_time() {
+    let settled = |told: &[Seen]| {
+        let mut world = World::new();
+        world.see(Seen::Ready(Dialect::Ours));
+        told.iter().for_each(|seen| world.see(*seen));
+        world.see(Seen::Deadline);
+        let said = world.to_new.iter().find(|heard| !matches!(heard, Heard::Word(Word::Go)));
+        said.copied().unwrap()
+    };
+    let (partly, stopping) = (Seen::Later(Later::Partly), Seen::Later(Later::Stopping));
+    for (told, then) in [
+        (&[][..], Then::Serve),
+        (&[stopping], Then::Stop),
+        (&[Seen::AskedUpgrade, stopping], Then::Stop),
+        (&[partly, stopping], Then::Serve),
+        (&[Seen::Deadline, stopping], Then::Serve),
+    ] {
+        assert_eq!(settled(told), Heard::Word(Word::Settled(then)), "{told:?}");
+    }
+}

@@ -24,7 +24,8 @@ pub(crate) enum Word {
     /// Accept: we have stopped.
     Go,
     /// We let go of the sockets. You may be upgraded yourself now; and this was
-    /// asked of us meanwhile.
+    /// asked of us meanwhile, or you have told us of it: a full stop is said back, so
+    /// that both know who ends last.
     Settled(Then),
     /// We serve on, and you are none of the service. Killing it says the same to a
     /// process that we have started, and nothing to one that has forked since.

@@ -8,7 +8,7 @@
 //! | listener | shut the door with | then |
 //! |---|---|---|
 //! | TCP | [`refuse_handshakes`] | accept until [`queued`] is 0 and a round trip has passed, with [`allow_handshakes`] on each accepted socket; close |
-//! | a member of a `SO_REUSEPORT` group | [`steer_to_first`], on the members that stay | the same |
+//! | a member of a `SO_REUSEPORT` group | [`steer_to_first`], on the members that stay; then [`hide`] | the same |
 //! | unix | unlink(2), [`shrink_backlog`] | accept until `EAGAIN`, close |
 //!
 //! The round trip is for handshakes under way: a client counts itself
@@ -30,6 +30,9 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::AttachReusePortCbpf;
 use nix::sys::socket::{Backlog, listen, setsockopt};
 use socket2::{Domain, SockRef};
+
+/// `include/uapi/asm-generic/socket.h`.
+const SO_BINDTOIFINDEX: libc::c_int = 62;
 
 /// The state of a TCP listener (`include/net/tcp_states.h`).
 const TCP_LISTEN: u8 = 10;
@@ -187,6 +190,27 @@ pub(crate) fn stop_steering(member: impl AsFd) -> io::Result<()> {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Has the kernel find a listener no more when it looks for the one to which a SYN goes:
+/// those who connect now go to others of its group, or are refused at once if there are
+/// none. What is queued stays queued, and handshakes under way complete.
+///
+/// A member of a group has to be hidden before it is closed. The kernel takes it out of
+/// the group first and out of the table of listeners then (`inet_unhash` in
+/// `net/ipv4/inet_hashtables.c`), and a SYN that finds it in between belongs to no group
+/// and goes to it: it is dropped, and comes again after a second. With IPv4 the last who
+/// began to listen is found first.
+///
+/// What does it is an interface that does not exist (`SO_BINDTOIFINDEX`). That cannot be
+/// undone without `CAP_NET_RAW`. Connections do not inherit it whose handshake began
+/// before.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_RAW` before Linux 5.7, and if the application has bound it to
+/// an interface itself.
+pub(crate) fn hide(listener: impl AsFd) -> io::Result<()> {
+    Ok(set_option(listener, libc::SOL_SOCKET, SO_BINDTOIFINDEX, libc::c_int::MAX)?)
 }
 
 fn set_option(

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 use super::process::TokioEcdysis;
 use super::trigger::{Asked, Asker, ExitMode, ExitReason, Triggers, Wish};
+#[cfg(feature = "systemd_notify")]
+use crate::Ecdysis;
 use crate::control::{Answer, DrainingProcess, Status};
 use crate::course::Course;
 use crate::drain::Connections;
@@ -26,9 +28,11 @@ use crate::upgrade;
 /// How this process left, and why; or what kept it from ever leaving.
 pub type TokioEcdysisUpgradeResult = Result<(ExitMode, ExitReason), String>;
 
-/// How long a predecessor may take to let go of a process that stops.
+/// How long it may take a process that stops to hear that its predecessor lets go of it:
+/// longer than one that does not stop waits for sockets to be emptied that it does not
+/// want.
 #[cfg(feature = "systemd_notify")]
-const PARTING: Duration = Duration::from_secs(1);
+const PARTING: Duration = Duration::from_secs(5);
 
 /// For how long a stop that reaches one generation in the course of a handoff may
 /// reach it once more: a supervisor that signals the whole cgroup, or a terminal,
@@ -315,7 +319,7 @@ impl Upgrader {
         tokio::spawn(hearing.run());
         #[cfg(feature = "systemd_notify")]
         if let Some(systemd) = self.systemd.take() {
-            return leave_systemd(systemd, ecdysis.phase(), self.settling.take(), wish).await;
+            return leave_systemd(systemd, ecdysis, self.settling.take(), wish).await;
         }
         match wish {
             Wish::Upgrade | Wish::Status => ExitMode::Upgrade,
@@ -357,25 +361,22 @@ impl Upgrader {
 #[cfg(feature = "systemd_notify")]
 async fn leave_systemd(
     systemd: super::systemd::Manager,
-    phase: Phase,
+    ecdysis: &Ecdysis,
     settling: Option<oneshot::Receiver<Then>>,
     wish: Wish,
 ) -> ExitMode {
+    let phase = ecdysis.phase();
     match wish {
         Wish::Upgrade | Wish::Status => {
             systemd.is_succeeded();
             ExitMode::Upgrade
         }
         Wish::PartialStop => {
-            if let (Phase::Stopping, Some(settling)) = (phase, settling) {
-                // On probation we are not the main process yet, and systemd hears
-                // no other; that we stop makes the predecessor let go at once.
-                let _ = tokio::time::timeout(PARTING, settling).await;
-            }
+            has_the_service(ecdysis, settling).await;
             ExitMode::PartialStopWithSystemd(systemd.stops_partly())
         }
         Wish::Stop => {
-            if settling.is_some() {
+            if !has_the_service(ecdysis, settling).await {
                 systemd.follows();
             }
             // One that never served only ends: the service does not.
@@ -384,6 +385,23 @@ async fn leave_systemd(
             }
             ExitMode::FullStop
         }
+    }
+}
+
+/// Whether the predecessor has let go of the service before it knew that this process
+/// stops. On probation we are not the main process yet, and systemd hears no other; that
+/// we stop makes the predecessor let go at once, with the word that it knows. It may also
+/// have done so just before, without that: then we are the main process.
+#[cfg(feature = "systemd_notify")]
+async fn has_the_service(ecdysis: &Ecdysis, settling: Option<oneshot::Receiver<Then>>) -> bool {
+    let Some(settling) = settling else { return true };
+    if ecdysis.phase() != Phase::Stopping {
+        return false;
+    }
+    tokio::select! {
+        then = settling => then.is_ok_and(|then| then != Then::Stop),
+        () = ecdysis.connections().hurried() => false,
+        () = tokio::time::sleep(PARTING) => false,
     }
 }
 

@@ -28,6 +28,8 @@ mod control;
 #[cfg(feature = "tokio_ecdysis")]
 mod program;
 #[cfg(feature = "systemd_notify")]
+mod manager;
+#[cfg(feature = "systemd_notify")]
 mod systemd;
 #[cfg(all(feature = "failpoints", feature = "tokio_ecdysis"))]
 mod points;

@@ -1,198 +1,16 @@
-//! What systemd is told, by whom, and in which order. The manager here is a
-//! socket of our own that believes what systemd believes with its default
-//! `NotifyAccess=main`: nobody but the main process.
+//! What systemd is told, by whom, and in which order.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::{self, IoSliceMut};
-use std::os::fd::AsRawFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use ecdysis::control::{Command, request};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt::PassCred,
-};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use crate::clients::{Greeted, Looping, greet};
+use crate::manager::Manager;
 use crate::service::{PATIENCE, Service, Start, eventually, field, signal};
-
-/// What the kernel says of a process (proc_pid_status(5)).
-fn field_of_status(pid: u32, name: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
-    line.unwrap().trim().to_owned()
-}
-
-/// Where messages come in.
-struct Manager {
-    socket: UnixDatagram,
-    /// The value of `NOTIFY_SOCKET`.
-    name: OsString,
-    /// Who may say something. 0: not known yet.
-    main: Cell<u32>,
-    /// Who might before.
-    before: Cell<u32>,
-    /// How often more time was asked for, by the main process.
-    extended: Cell<usize>,
-    _directory: TempDir,
-}
-
-/// A message, and which process sent it.
-#[derive(Debug)]
-struct Message {
-    pid: u32,
-    fields: BTreeMap<String, String>,
-}
-
-impl Message {
-    fn names(&self) -> Vec<&str> {
-        self.fields.keys().map(String::as_str).collect()
-    }
-
-    fn status(&self) -> &str {
-        &self.fields["STATUS"]
-    }
-}
-
-impl Manager {
-    /// One whose socket has a path.
-    fn at_a_path() -> Self {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("notify");
-        Self::new(UnixDatagram::bind(&path).unwrap(), path.into(), directory)
-    }
-
-    /// One whose socket has an abstract name.
-    fn abstract_name() -> Self {
-        // A directory's name is nobody else's, so the socket's is not either.
-        let directory = TempDir::new().unwrap();
-        let name = directory.path().to_str().unwrap();
-        let address = SocketAddr::from_abstract_name(name).unwrap();
-        let socket = UnixDatagram::bind_addr(&address).unwrap();
-        Self::new(socket, format!("@{name}").into(), directory)
-    }
-
-    fn new(socket: UnixDatagram, name: OsString, _directory: TempDir) -> Self {
-        setsockopt(&socket, PassCred, &true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self {
-            socket,
-            name,
-            main: Cell::new(0),
-            before: Cell::new(0),
-            extended: Cell::new(0),
-            _directory,
-        }
-    }
-
-    /// Starts a service that tells this manager; its first message has come.
-    fn serve(&self, start: Start) -> Service {
-        let service = start.with("NOTIFY_SOCKET", &self.name).serve();
-        let pid = service.first_pid();
-        self.main.set(pid);
-        self.serves(pid, 0);
-        service
-    }
-
-    /// The next message, which must have come from the main process.
-    fn next(&self) -> Message {
-        self.receive(MsgFlags::empty()).unwrap()
-    }
-
-    /// The next message, if it has come already.
-    fn next_now(&self) -> Option<Message> {
-        match self.receive(MsgFlags::MSG_DONTWAIT) {
-            Ok(message) => Some(message),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn receive(&self, flags: MsgFlags) -> io::Result<Message> {
-        let (mut text, mut control) = ([0; 8192], nix::cmsg_space!(libc::ucred));
-        let mut buffers = [IoSliceMut::new(&mut text)];
-        let socket = self.socket.as_raw_fd();
-        let received = recvmsg::<UnixAddr>(socket, &mut buffers, Some(&mut control), flags)?;
-        let credentials = received.cmsgs().unwrap().find_map(|message| {
-            if let ControlMessageOwned::ScmCredentials(who) = message { Some(who) } else { None }
-        });
-        let (pid, length) = (credentials.unwrap().pid().unsigned_abs(), received.bytes);
-        let text = std::str::from_utf8(&text[..length]).unwrap();
-        let fields = text.lines().map(|line| {
-            let (name, value) = line.split_once('=').unwrap();
-            (name.to_owned(), value.to_owned())
-        });
-        let message = Message { pid, fields: fields.collect() };
-        if message.names() == ["WATCHDOG"] && pid == self.before.get() {
-            // The one that has just been succeeded may still feed the watchdog
-            // once. As systemd does, we do not listen to it.
-            return self.receive(flags);
-        }
-        assert_eq!(message.pid, self.main.get(), "only the main process is heard: {message:?}");
-        if let Some(span) = message.fields.get("EXTEND_TIMEOUT_USEC") {
-            assert_eq!((&**span, message.names().len()), ("10000000", 1));
-            self.extended.set(self.extended.get() + 1);
-            return self.receive(flags);
-        }
-        if let Some(main) = message.fields.get("MAINPID") {
-            let before = self.main.replace(main.parse().unwrap());
-            if before != self.main.get() {
-                self.before.set(before);
-                // We are to the service what systemd would be: a process that is
-                // not its child yet is a stranger to it for ever (E61).
-                let parent = field_of_status(self.main.get(), "PPid");
-                assert_eq!(parent, std::process::id().to_string());
-            }
-        }
-        Ok(message)
-    }
-
-    /// The process with this pid says that it is the main one.
-    fn serves(&self, pid: u32, generation: u64) {
-        let message = self.next();
-        assert_eq!(message.names(), ["MAINPID", "READY", "STATUS"]);
-        assert_eq!((message.pid, self.main.get()), (pid, pid));
-        assert_eq!(message.status(), format!("generation {generation} serves"));
-    }
-
-    fn reloads(&self) -> Duration {
-        let message = self.next();
-        assert_eq!(message.names(), ["MONOTONIC_USEC", "RELOADING", "STATUS"]);
-        assert_eq!((&*message.fields["RELOADING"], message.status()), ("1", "upgrading"));
-        Duration::from_micros(message.fields["MONOTONIC_USEC"].parse().unwrap())
-    }
-
-    /// The reload is over; the status.
-    fn has_reloaded(&self) -> String {
-        let message = self.next();
-        assert_eq!(message.names(), ["READY", "STATUS"]);
-        message.status().to_owned()
-    }
-
-    fn has_handed_off(&self) {
-        assert_eq!(self.has_reloaded(), "new connections go to the new generation");
-    }
-
-    /// The main process names another.
-    fn is_succeeded_by(&self, pid: u32) {
-        let message = self.next();
-        assert_eq!(message.names(), ["MAINPID"]);
-        assert_eq!(message.fields["MAINPID"], pid.to_string());
-    }
-
-    fn stops(&self) {
-        let message = self.next();
-        assert_eq!(message.names(), ["STATUS", "STOPPING"]);
-        assert_eq!(message.status(), "stopping");
-    }
-}
 
 fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
@@ -350,23 +168,51 @@ fn after_a_partial_stop_on_probation_the_successor_is_the_main_process() {
     }
 }
 
-/// A service that was told to stop while an older generation has a connection.
-fn stopped_with_an_older_one(manager: &Manager) -> (Service, Greeted, u32) {
-    let service = manager.serve(Start::new("tokio").with("PROBATION", "0"));
+/// A service without probation.
+fn hurried(manager: &Manager) -> Service {
+    manager.serve(Start::new("tokio").with("PROBATION", "0"))
+}
+
+/// It is told to stop while an older generation has a connection.
+fn stopped_with_an_older_one(service: &Service) -> (Greeted, u32) {
     let old = greet(service.address()).unwrap();
     signal(old.pid, Signal::SIGHUP);
     let second = field(&service.log_until("generation 1 serves"), "pid").parse().unwrap();
+    // One that is stopped before it serves is no successor.
+    service.log_until("generation 1 is serving");
     service.log_until("generation 0 leaves");
     signal(second, Signal::SIGTERM);
     service.log_until("generation 1 leaves");
-    (service, old, second)
+    (old, second)
 }
 
 /// systemd takes the end of the main process for that of the service.
 #[test]
 fn a_main_process_that_stops_waits_for_the_older_ones() {
     let manager = Manager::at_a_path();
-    let (service, mut old, _) = stopped_with_an_older_one(&manager);
+    let service = hurried(&manager);
+    let (old, _) = stopped_with_an_older_one(&service);
+    ends_last(&manager, &service, old);
+}
+
+/// It took its predecessor, which had let go of the service, for the one that ends last.
+#[cfg(feature = "failpoints")]
+#[test]
+fn so_does_one_that_has_not_heard_yet_that_it_is_the_main_process() {
+    let manager = Manager::at_a_path();
+    let service = hurried(&manager);
+    // Its predecessor waits for 0.2 s.
+    let slow = "FAILPOINTS='ecdysis.successor.settle=sleep(1000)'";
+    service.replace_with(&format!("{slow} exec $real \"$@\""));
+    let (old, second) = stopped_with_an_older_one(&service);
+    manager.reloads();
+    manager.has_handed_off();
+    manager.is_succeeded_by(second);
+    manager.stops();
+    ends_last(&manager, &service, old);
+}
+
+fn ends_last(manager: &Manager, service: &Service, mut old: Greeted) {
     // Which may take longer than the unit allows, so it asks for more.
     eventually("more time is asked for", || {
         while manager.next_now().is_some() {}
@@ -382,7 +228,8 @@ fn a_main_process_that_stops_waits_for_the_older_ones() {
 #[test]
 fn a_second_stop_ends_the_wait_for_the_older_ones() {
     let manager = Manager::at_a_path();
-    let (service, mut old, second) = stopped_with_an_older_one(&manager);
+    let service = hurried(&manager);
+    let (mut old, second) = stopped_with_an_older_one(&service);
     // As often as is needed: the first of them may be taken for the one before.
     eventually("it ends", || {
         let _ = kill(Pid::from_raw(second.cast_signed()), Signal::SIGTERM);

@@ -112,16 +112,18 @@ pub(crate) fn connect_seqpacket(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// Connects from an address of its own, of which there are enough in 127/8, and
-/// leaves nothing behind when it is closed (it resets what the client has done
-/// with): so the ports of many clients do not run out, and no other test runs
+/// Connects from an address of its own, of which there are enough in 127/8, though but
+/// one with IPv6, and leaves nothing behind when it is closed (it resets what the client
+/// has done with): so the ports of many clients do not run out, and no other test runs
 /// out of connections that linger.
 pub(crate) fn connect_from(client: u16, to: SocketAddr) -> io::Result<TcpStream> {
-    let [high, low] = client.to_be_bytes();
-    let from = SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0));
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_linger(Some(Duration::ZERO))?;
-    socket.bind(&from.into())?;
+    if to.is_ipv4() {
+        let [high, low] = client.to_be_bytes();
+        let from = SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0));
+        socket.bind(&from.into())?;
+    }
     socket.connect(&to.into())?;
     Ok(socket.into())
 }

@@ -1,7 +1,7 @@
 //! Groups of sockets that share an address: they grow and shrink with the
 //! generations, and no client notices.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -19,15 +19,24 @@ const CLIENTS: u16 = 48;
 /// An address that a group may have. As long as the socket is there, nobody else
 /// is given it; it does not listen, so no client meets it.
 fn reserved() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    reserved_at(Ipv4Addr::LOCALHOST.into())
+}
+
+fn reserved_at(host: IpAddr) -> (Socket, SocketAddr) {
+    let address = SocketAddr::new(host, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_reuse_port(true).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.bind(&address.into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
 }
 
-fn no_harm(tally: &Tally) {
+fn nobody_is_reset(tally: &Tally) {
     assert_eq!((tally.refused, tally.harmed.as_slice()), (0, [].as_slice()), "{tally:?}");
+}
+
+fn no_harm(tally: &Tally) {
+    nobody_is_reset(tally);
     assert!(tally.slowest_connect < SYN_RETRY, "{tally:?}");
 }
 
@@ -74,7 +83,20 @@ fn every_member_of_a_group_gets_its_share_after_the_upgrades() {
 
 #[test]
 fn a_successor_that_crashes_after_it_has_joined_the_group_resets_nobody() {
-    let (_reserved, address) = reserved();
+    nobody_is_reset(&crashes_after_joining(Ipv4Addr::LOCALHOST.into()));
+}
+
+/// With IPv4 the kernel may drop a SYN in the instant in which it closes the sockets of
+/// the crashed process, which it finds before those that are older (`__inet_hash` and
+/// `inet_unhash` in `net/ipv4/inet_hashtables.c`); the library can do nothing about that.
+/// With IPv6 it finds the older first, and so nobody may have to wait.
+#[test]
+fn and_delays_nobody_where_the_kernel_does_not() {
+    no_harm(&crashes_after_joining(Ipv6Addr::LOCALHOST.into()));
+}
+
+fn crashes_after_joining(host: IpAddr) -> Tally {
+    let (_reserved, address) = reserved_at(host);
     let group = |count| format!("reuseport:{address}*{count}");
     let mut server = Server::with(&[group(1)]);
     let gate = server.gate("gate");
@@ -94,6 +116,6 @@ fn a_successor_that_crashes_after_it_has_joined_the_group_resets_nobody() {
     server.upgrade();
     load.wait_for(500);
     let tally = load.finish();
-    no_harm(&tally);
     assert_eq!(tally.served.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    tally
 }

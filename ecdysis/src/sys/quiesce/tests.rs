@@ -197,6 +197,35 @@ fn closing_a_listener_resets_whom_nobody_has_accepted() {
 }
 
 #[test]
+fn one_that_is_hidden_has_its_queue_and_nobody_finds_it() {
+    for address in LOOPBACK {
+        let listener = tcp_listener(address);
+        let clients: Vec<_> = (0..3).map(|_| connect(&listener)).collect();
+        wait_until("three are queued", || queued(&listener).unwrap() == 3);
+        without_privileges(|| {
+            hide(&listener).unwrap();
+            assert_eq!(errno(hide(&listener)), Some(libc::EPERM), "once and for all");
+        });
+        let newcomer = TcpStream::connect(listener.local_addr().unwrap());
+        assert_eq!(newcomer.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        talk_to_all(&clients, empty(&listener));
+    }
+}
+
+#[test]
+fn a_handshake_under_way_completes_at_one_that_is_hidden() {
+    let listener = deferring_listener();
+    let client = connect(&listener);
+    hide(&listener).unwrap();
+    assert_eq!(queued(&listener).unwrap(), 0);
+    (&client).write_all(b"!").unwrap();
+    assert!(comes(&listener, PollFlags::POLLIN, 10_000));
+    let mut accepted = empty(&listener);
+    accepted[0].read_exact(&mut [0]).unwrap();
+    talk(client, accepted.remove(0));
+}
+
+#[test]
 fn newcomers_are_admitted_again() {
     for (address, shut) in LOOPBACK.into_iter().flat_map(|one| DOORS.map(|door| (one, door))) {
         let listener = tcp_listener(address);

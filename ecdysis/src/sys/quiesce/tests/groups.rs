@@ -217,6 +217,19 @@ fn a_group_shrinks_without_a_reset() {
 }
 
 #[test]
+fn who_is_hidden_takes_nothing_from_the_others_and_is_no_less_one_of_the_group() {
+    for address in LOOPBACK {
+        let mut group = Group::new(Type::STREAM, address, 3);
+        steer_to_first(&group.members[0], 2).unwrap();
+        hide(&group.members[2]).unwrap();
+        assert_eq!(places(&group.spread()), [0, 1]);
+        group.members.truncate(2);
+        no_copy_is_left();
+        assert_eq!(places(&group.spread()), [0, 1]);
+    }
+}
+
+#[test]
 fn only_members_of_a_group_are_steered_and_only_to_somebody() {
     let alone = tcp_listener(LOOPBACK[0]);
     assert!(!is_reuseport(&alone).unwrap());
