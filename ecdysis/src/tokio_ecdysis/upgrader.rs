@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::process::TokioEcdysis;
 use super::trigger::{Asked, Asker, ExitMode, ExitReason, Triggers, Wish};
-#[cfg(feature = "systemd_notify")]
-use crate::Ecdysis;
 use crate::control::{Answer, DrainingProcess, Status};
 use crate::course::Course;
 use crate::drain::Connections;
+#[cfg(feature = "systemd_notify")]
+use crate::ecdysis::Ecdysis;
 use crate::error::{UpgradeError, UpgradeErrorKind};
 use crate::phase::{Listening, Phase};
 use crate::protocol::{Seen, Then};
