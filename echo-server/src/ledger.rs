@@ -129,7 +129,13 @@ impl Published {
     pub(crate) fn new(ledger: Arc<Ledger>, directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let published = Self { ledger: Arc::clone(&ledger), directory: directory.to_owned() };
-        let listener = UnixListener::bind(published.path("sock"))?;
+        let socket = published.path("sock");
+        // A process that had our number before us may have been killed.
+        match fs::remove_file(&socket) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        let listener = UnixListener::bind(socket)?;
         tokio::spawn(async move {
             // Whoever does not wait for the answer does not get it.
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -158,4 +164,20 @@ impl Published {
 fn line(ledger: &Ledger) -> Vec<u8> {
     let account = serde_json::json!(ledger.account());
     format!("{account}\n").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A successor could not begin where a process with its number had been killed.
+    #[tokio::test]
+    async fn what_a_killed_process_with_our_number_has_left_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let publish = || Published::new(Arc::default(), directory.path()).unwrap();
+        // Nobody closes the first.
+        drop(publish());
+        publish().close().unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "the account");
+    }
 }
